@@ -1,0 +1,85 @@
+# make            build/pyhot, the one binary; the agent is embedded in it
+# make demo       install what is missing, build, hot-reload a real running program
+# make check      the same set-up, then all tests
+# make install    PREFIX= DESTDIR=
+# make clean
+#
+# Longer forms of the tests: make faults (attaches under every load), make bench (ratios).
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      ?= cc
+B       ?= build
+
+WARNINGS  = -Wall -Wextra -Werror
+CFLAGS   ?= -O2 -g
+COMMON    = -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -MMD -MP $(CFLAGS)
+
+INJECTOR_LIBS = -lunwind-ptrace -lunwind-generic -lunwind -ldw -lelf -ljson-c
+INJECTOR_SRC  = $(filter-out injector/agent_blob.S,$(wildcard injector/*.[cS] injector/arch/*.[cS]))
+INJECTOR_OBJ  = $(addprefix $B/,$(addsuffix .o,$(basename $(INJECTOR_SRC))))
+
+AGENT_SRC = $(wildcard agent/*.c agent/remap/*.c agent/cpython/*.c)
+AGENT_OBJ = $(AGENT_SRC:%.c=$B/%.o)
+# One shared object for every interpreter: no Python.h, libc only, nothing resolved early that
+# an interpreter lacks, never unloaded (running code may still point into it).
+AGENT_FLAGS   = -fPIC -fvisibility=hidden -fno-plt
+AGENT_LDFLAGS = -shared -Wl,-soname,pyhot-agent.so -Wl,-z,nodelete -Wl,--build-id=sha1 \
+                -Wl,--no-undefined-version
+
+.PHONY: all setup demo check unit integration faults bench install clean
+
+all: $B/pyhot
+
+$B/pyhot: $(INJECTOR_OBJ) $B/injector/agent_blob.o
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(INJECTOR_LIBS)
+
+$B/pyhot.so: $(AGENT_OBJ)
+	$(CC) $(CFLAGS) $(AGENT_LDFLAGS) $(LDFLAGS) -o $@ $^
+
+$B/injector/agent_blob.o: injector/agent_blob.S $B/pyhot.so
+	@mkdir -p $(@D)
+	$(CC) -DAGENT_FILE='"$B/pyhot.so"' -c -o $@ $<
+
+$B/agent/%.o: agent/%.c
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) $(AGENT_FLAGS) -c -o $@ $<
+
+$B/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -c -o $@ $<
+
+$B/%.o: %.S
+	@mkdir -p $(@D)
+	$(CC) $(COMMON) -c -o $@ $<
+
+-include $(INJECTOR_OBJ:.o=.d) $(AGENT_OBJ:.o=.d)
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@$(MAKE) --no-print-directory -s all
+	@scripts/demo $B/pyhot
+
+check: setup
+	@$(MAKE) --no-print-directory all unit
+	@$(MAKE) --no-print-directory integration
+
+-include tests/unit/unit.mk
+
+integration: all
+	PYHOT=$(abspath $B/pyhot) PYHOT_AGENT=$(abspath $B/pyhot.so) \
+	    /usr/bin/python3 -m pytest -q -p no:cacheprovider tests
+
+faults: all
+	PYHOT=$(abspath $B/pyhot) /usr/bin/python3 tests/faults/run.py --long
+
+bench: all
+	PYHOT=$(abspath $B/pyhot) PYHOT_AGENT=$(abspath $B/pyhot.so) /usr/bin/python3 scripts/bench
+
+install: all
+	install -D -m 755 $B/pyhot $(DESTDIR)$(PREFIX)/bin/pyhot
+
+clean:
+	rm -rf $B

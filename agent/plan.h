@@ -1,0 +1,38 @@
+/* What a reload will change, collected before anything is changed: references to be
+ * remapped and entries of live containers to be set.  `reload` and `pair` fill it;
+ * plan_commit does it all, or nothing.
+ *
+ * GIL held for every call.  0, or -1 with a Python exception set. */
+#ifndef PYHOT_PLAN_H
+#define PYHOT_PLAN_H
+
+#include "remap/remap.h"
+
+struct plan;
+
+struct plan *plan_new(void);
+void plan_free(struct plan *);
+
+/* The engine's map; borrowed.  pair.c adds old -> new to it with remap_add. */
+struct remap *plan_remap(struct plan *);
+
+/* At commit: dict[key] = value, del dict[key] (if there), list.append(value),
+ * set.add(value).  Keys must be str or otherwise hash and compare without Python code
+ * (plan_set says TypeError if not).  All arguments are borrowed; references taken. */
+int plan_set(struct plan *, PyObject *dict, PyObject *key, PyObject *value);
+int plan_delete(struct plan *, PyObject *dict, PyObject *key);
+int plan_append(struct plan *, PyObject *list, PyObject *value);
+int plan_add(struct plan *, PyObject *set, PyObject *value);
+
+/* type.__setattr__ / type.__delattr__ on a live class at commit, past any metaclass. */
+int plan_set_type(struct plan *, PyObject *type, PyObject *name, PyObject *value);
+int plan_delete_type(struct plan *, PyObject *type, PyObject *name);
+
+/* The dry part: remap_resolve.  After it nothing may be added. */
+int plan_resolve(struct plan *);
+
+/* Entries first (each undone if a later step fails), then remap_commit, then
+ * remap_verify.  No Python code of the target runs in between. */
+int plan_commit(struct plan *);
+
+#endif

@@ -1,0 +1,29 @@
+/* The whole way in: channel, memory, agent, thread.  After inject_start returns the target runs
+ * on and does not depend on us.
+ *
+ *     target -> python -> tracee + safepoint -> borrow -> thread in the target -> channel */
+#ifndef PYHOT_INJECT_H
+#define PYHOT_INJECT_H
+
+#include "../agent/request.h"
+#include "python.h"
+
+struct injection {
+    struct pyhot_request *request; /* mapped by both sides */
+    size_t request_size;
+    int channel;                   /* read end */
+    uint64_t stop_ns;              /* how long the one stopped thread was stopped, in all */
+    unsigned attempts;             /* stops until one was at a safe place */
+};
+
+/* Starts the agent in the target with a copy of `request` (state and channel are filled in here).
+ * `deadline_ns` is CLOCK_MONOTONIC.  On error nothing is left in the target. */
+struct error *inject_start(struct injection *, const struct target *, const struct python *,
+                           const struct pyhot_request *request, uint64_t deadline_ns)
+    __attribute__((warn_unused_result));
+void inject_end(struct injection *);
+
+/* The agent's bytes, embedded in this binary (agent_blob.S), and its build id in hex. */
+extern const unsigned char agent_blob[], agent_blob_end[];
+
+#endif
