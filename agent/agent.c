@@ -1,0 +1,211 @@
+/* The agent's entry and the job in hand (agent.h, request.h).
+ *
+ * The injector starts a thread of its own in the tracee, with all signals blocked, that calls
+ * pyhot_agent_main.  It takes the GIL as any C thread does (PyGILState_Ensure: the main
+ * interpreter), does one job, and ends; nothing of it stays but this shared object. */
+#include "agent.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cpython/version.h"
+#include "emit.h"
+#include "reload.h"
+#include "request.h"
+#include "stale.h"
+
+/* How long a reader may leave the last lines in the pipe before they are dropped. */
+enum { FLUSH_MS = 5000 };
+
+/* The process whose job is running, or 0.  A pid, not a flag: a child forked in the middle of a
+ * job inherits this word but not the thread. */
+static _Atomic pid_t busy;
+
+static struct {
+    struct pyhot_request *request; /* NULL: no injector */
+    bool failed;
+    int exit_status;
+    char code[32];
+    char hint[512];
+    char message[1024];
+} job;
+
+static bool move(enum pyhot_state from, enum pyhot_state to)
+{
+    uint32_t expected = from;
+    return atomic_compare_exchange_strong(&job.request->state, &expected, to);
+}
+
+bool job_cancelled(void)
+{
+    return job.request && atomic_load(&job.request->state) == PYHOT_CANCELLED;
+}
+
+bool job_begin_commit(void)
+{
+    return !job.request || move(PYHOT_RUNNING, PYHOT_COMMITTING);
+}
+
+void job_fail(const char *code, int exit_status, const char *hint, const char *message, ...)
+{
+    va_list args;
+    va_start(args, message);
+    vsnprintf(job.message, sizeof job.message, message, args);
+    va_end(args);
+    snprintf(job.code, sizeof job.code, "%s", code);
+    snprintf(job.hint, sizeof job.hint, "%s", hint ? hint : "");
+    job.exit_status = exit_status;
+    job.failed = true;
+}
+
+bool job_failed(void)
+{
+    return job.failed;
+}
+
+/* The next `n` strings of the request as a list.  New reference. */
+static PyObject *take_strings(const char **position, const char *end, uint32_t n)
+{
+    PyObject *list = PyList_New(0);
+
+    for (uint32_t i = 0; list && i < n; i++) {
+        size_t length = strnlen(*position, (size_t)(end - *position));
+        PyObject *text = PyUnicode_DecodeUTF8(*position, (Py_ssize_t)length, "surrogateescape");
+        if (!text || PyList_Append(list, text) < 0) {
+            Py_DecRef(list);
+            list = NULL;
+        }
+        Py_DecRef(text);
+        *position += length < (size_t)(end - *position) ? length + 1 : length;
+    }
+    return list;
+}
+
+static PyObject *attach(PyObject *modules, PyObject *new_names, PyObject *keep_names)
+{
+    struct reload_options options = {
+        .flags = job.request->flags,
+        .data_policy = job.request->data_policy,
+        .new_names = new_names,
+        .keep_names = keep_names,
+    };
+    if (!(options.flags & PYHOT_STALE))
+        return reload_modules(modules, &options);
+
+    PyObject *stale = stale_modules();
+    PyObject *result = stale ? reload_modules(stale, &options) : NULL;
+    Py_DecRef(stale);
+    return result;
+}
+
+/* Does what the request asks.  New reference, or NULL after job_fail or with an exception. */
+static PyObject *perform(void)
+{
+    const struct pyhot_request *request = job.request;
+    const char *position = request->strings;
+    const char *end = (const char *)request + request->size;
+    PyObject *modules = take_strings(&position, end, request->n_modules);
+    PyObject *new_names = take_strings(&position, end, request->n_new);
+    PyObject *keep_names = take_strings(&position, end, request->n_keep);
+    PyObject *result = NULL;
+
+    if (!modules || !new_names || !keep_names)
+        ; /* MemoryError is set */
+    else if (request->command == PYHOT_ATTACH)
+        result = attach(modules, new_names, keep_names);
+    else if (request->command == PYHOT_LIST_STALE)
+        result = stale_list(modules, request->flags);
+    else
+        job_fail("protocol", 3, NULL, "the agent does not know command %u", request->command);
+
+    Py_DecRef(modules);
+    Py_DecRef(new_names);
+    Py_DecRef(keep_names);
+    return result;
+}
+
+/* Turns an exception that nobody expected into the job's failure. */
+static void fail_with_exception(void)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    PyObject *text = value ? PyObject_Str(value) : NULL;
+    const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
+    job_fail("internal", 3, "please report this; the process goes on as before",
+             "pyhot failed in process %d and changed nothing: %s: %s", (int)getpid(),
+             type ? ((PyTypeObject *)type)->tp_name : "no exception", utf8 ? utf8 : "?");
+    PyErr_Clear();
+    Py_DecRef(text);
+    Py_DecRef(type);
+    Py_DecRef(value);
+    Py_DecRef(traceback);
+}
+
+static void run_with_gil(void)
+{
+    if (!move(PYHOT_WAITING, PYHOT_RUNNING))
+        return; /* cancelled while the GIL was held by somebody else */
+
+    if (!cpython_supported(job.message, sizeof job.message)) {
+        emit_error("unknown-python", job.message, NULL, 3);
+        return;
+    }
+    PyObject *result = perform();
+    if (result && emit_object("result", result) < 0) {
+        Py_DecRef(result);
+        result = NULL;
+    }
+    if (!result && !job.failed)
+        fail_with_exception();
+    if (!result)
+        emit_error(job.code, job.message, *job.hint ? job.hint : NULL, job.exit_status);
+    Py_DecRef(result);
+}
+
+static void run(struct pyhot_request *request)
+{
+    memset(&job, 0, sizeof job);
+    job.request = request;
+    emit_open(request->channel);
+
+    if (request->protocol != PYHOT_PROTOCOL) {
+        emit_error("protocol", "the agent and pyhot are of different versions", NULL, 3);
+    } else if (!Py_IsInitialized() || cpython_finalizing()) {
+        emit_error("finalizing", "the interpreter is starting or ending", NULL, 3);
+    } else {
+        PyGILState_STATE gil = PyGILState_Ensure();
+        run_with_gil();
+        PyGILState_Release(gil);
+    }
+    emit_flush(FLUSH_MS);
+    emit_open(-1);
+    if (!move(PYHOT_RUNNING, PYHOT_DONE))
+        move(PYHOT_COMMITTING, PYHOT_DONE);
+    job.request = NULL;
+}
+
+__attribute__((visibility("default"))) void pyhot_agent_main(struct pyhot_request *request);
+
+void pyhot_agent_main(struct pyhot_request *request)
+{
+    pid_t self = getpid(), holder = atomic_load(&busy);
+
+    if (holder != self && atomic_compare_exchange_strong(&busy, &holder, self)) {
+        run(request);
+        atomic_store(&busy, 0);
+    } else {
+        static const char line[] =
+            "{\"type\":\"error\",\"code\":\"busy\",\"message\":\"another pyhot is at work in this "
+            "process\",\"hint\":\"wait until it has ended\",\"exit\":3}\n";
+        if (write(request->channel, line, sizeof line - 1) < 0) {
+            /* The reader is gone: nobody to tell. */
+        }
+    }
+    close(request->channel);
+}

@@ -1,0 +1,64 @@
+#include "version.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api.h"
+
+int cpython_minor(void)
+{
+    const char *version = Py_GetVersion();
+
+    return strncmp(version, "3.", 2) == 0 ? atoi(version + 2) : 0;
+}
+
+void cpython_version(char *text, size_t size)
+{
+    const char *version = Py_GetVersion();
+
+    snprintf(text, size, "%.*s", (int)strcspn(version, " "), version);
+}
+
+/* Of its own files only free-threaded builds say "free-threading build" in sys.version
+ * (Python/getversion.c, 3.13). */
+static bool free_threaded(void)
+{
+    return strstr(Py_GetVersion(), "free-threading") != NULL;
+}
+
+/* With Py_TRACE_REFS an object starts with two links (3.8 to 3.12; _PyObject_HEAD_EXTRA of
+ * Include/object.h), so all fields that object.h declares are 16 bytes off: what should be the
+ * size of a digit of int is a pointer then. */
+static bool trace_refs(void)
+{
+    return PyLong_Type.tp_itemsize != 4 && PyLong_Type.tp_itemsize != 2;
+}
+
+bool cpython_supported(char *why, size_t size)
+{
+    char version[32];
+    int minor = cpython_minor();
+
+    cpython_version(version, sizeof version);
+    if (minor < CPYTHON_OLDEST || minor > CPYTHON_NEWEST)
+        snprintf(why, size, "process %d runs Python %s; known are 3.%d to 3.%d", (int)getpid(),
+                 version, CPYTHON_OLDEST, CPYTHON_NEWEST);
+    else if (free_threaded())
+        snprintf(why, size, "process %d runs a free-threaded Python %s, which has no GIL",
+                 (int)getpid(), version);
+    else if (trace_refs())
+        snprintf(why, size, "process %d runs a Python %s built with Py_TRACE_REFS",
+                 (int)getpid(), version);
+    else
+        return true;
+    return false;
+}
+
+bool cpython_finalizing(void)
+{
+    if (&Py_IsFinalizing)
+        return Py_IsFinalizing();
+    return &_Py_IsFinalizing && _Py_IsFinalizing();
+}
