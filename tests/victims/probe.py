@@ -1,0 +1,43 @@
+"""The test's guest in a target: a thread that evaluates what it is asked over a pipe.
+
+A victim imports it, and calls ready() when it has set itself up.  When the test's end of the pipe
+goes away, the process ends, so that no victim outlives its test.
+"""
+
+import json
+import os
+import sys
+import threading
+import traceback
+
+
+def ready(serve=True):
+    """Tells the test that the program is set up, and answers questions from now on."""
+    if serve:
+        thread = threading.Thread(target=_serve, name="probe")
+        thread.daemon = True
+        thread.start()
+    os.write(int(os.environ["PROBE_OUT"]), b"READY\n")
+
+
+def _serve():
+    pending = b""
+    while True:
+        chunk = os.read(int(os.environ["PROBE_IN"]), 65536)
+        if not chunk:
+            os._exit(97)
+        pending += chunk
+        while b"\n" in pending:
+            line, _, pending = pending.partition(b"\n")
+            answer = json.dumps(_answer(json.loads(line.decode()))) + "\n"
+            os.write(int(os.environ["PROBE_OUT"]), answer.encode())
+
+
+def _answer(question):
+    """In a function of its own so that nothing of the program stays referenced."""
+    try:
+        namespace = sys.modules[question["module"]].__dict__
+        code = compile(question["text"], "<probe>", question["kind"])
+        return {"value": repr(eval(code, namespace))}
+    except BaseException:
+        return {"error": traceback.format_exc()}
