@@ -35,4 +35,8 @@ int plan_resolve(struct plan *);
  * remap_verify.  No Python code of the target runs in between. */
 int plan_commit(struct plan *);
 
+/* After plan_commit: did remap_verify go through?  False: the change is made, but memory
+ * ran out while it was counted. */
+bool plan_verified(const struct plan *);
+
 #endif

@@ -150,6 +150,8 @@ extern int PyDict_Next(PyObject *, Py_ssize_t *, PyObject **, PyObject **);
 extern int PyDict_Update(PyObject *, PyObject *);
 extern Py_ssize_t PyDict_Size(PyObject *);
 extern PyObject *PyDict_Keys(PyObject *);
+extern int PyODict_SetItem(PyObject *, PyObject *, PyObject *);
+extern int PyODict_DelItem(PyObject *, PyObject *);
 extern int _PySet_NextEntry(PyObject *, Py_ssize_t *, PyObject **, Py_hash_t *);
 extern PyObject *PyDictProxy_New(PyObject *);
 extern PyObject *PyList_New(Py_ssize_t);

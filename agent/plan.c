@@ -1,0 +1,321 @@
+/* The plan of a reload: the engine's map and a log of edits to live containers.
+ *
+ * Every edit keeps what it replaces until plan_free, so that nothing is finalized and no
+ * destructor of the target runs between the first edit and the end of remap_verify. */
+#include "plan.h"
+
+#include <stdlib.h>
+
+enum edit_kind { EDIT_DICT, EDIT_LIST, EDIT_SET, EDIT_TYPE };
+
+struct edit {
+    enum edit_kind kind;
+    PyObject *container;
+    PyObject *key;   /* EDIT_DICT, EDIT_TYPE */
+    PyObject *value; /* NULL: delete */
+    PyObject *old;   /* what was there before the commit; NULL: nothing */
+    bool done;       /* changed something that undo has to take back */
+};
+
+struct plan {
+    struct remap *remap;
+    struct edit *edits;
+    size_t n_edits, cap_edits;
+    bool resolved, verified;
+};
+
+struct plan *plan_new(void)
+{
+    struct plan *plan = calloc(1, sizeof *plan);
+
+    if (!plan) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    plan->remap = remap_new();
+    if (!plan->remap) {
+        free(plan);
+        return NULL;
+    }
+    return plan;
+}
+
+static void edit_clear(struct edit *edit)
+{
+    Py_DecRef(edit->container);
+    Py_DecRef(edit->key);
+    Py_DecRef(edit->value);
+    Py_DecRef(edit->old);
+}
+
+void plan_free(struct plan *plan)
+{
+    if (!plan)
+        return;
+    remap_free(plan->remap);
+    for (size_t i = 0; i < plan->n_edits; i++)
+        edit_clear(&plan->edits[i]);
+    free(plan->edits);
+    free(plan);
+}
+
+struct remap *plan_remap(struct plan *plan)
+{
+    return plan->remap;
+}
+
+static int add_edit(struct plan *plan, enum edit_kind kind, PyObject *container, PyObject *key,
+                    PyObject *value)
+{
+    struct edit *edit;
+
+    if (plan->resolved) {
+        PyErr_SetString(PyExc_RuntimeError, "pyhot: edit added to a plan that is resolved");
+        return -1;
+    }
+    if (plan->n_edits == plan->cap_edits) {
+        size_t cap = plan->cap_edits ? 2 * plan->cap_edits : 64;
+        struct edit *edits = realloc(plan->edits, cap * sizeof *edits);
+
+        if (!edits) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        plan->edits = edits;
+        plan->cap_edits = cap;
+    }
+    edit = &plan->edits[plan->n_edits++];
+    *edit = (struct edit){.kind = kind, .container = container, .key = key, .value = value};
+    Py_IncRef(container);
+    Py_IncRef(key);
+    Py_IncRef(value);
+    return 0;
+}
+
+/* Does hashing `key`, and comparing it with an equal one, stay in C? */
+static bool is_plain_key(PyObject *key)
+{
+    PyTypeObject *type = type_of(key);
+
+    if (type == &PyTuple_Type) {
+        for (Py_ssize_t i = 0; i < PyTuple_Size(key); i++) {
+            if (!is_plain_key(PyTuple_GetItem(key, i)))
+                return false;
+        }
+        return true;
+    }
+    /* Hashed and compared by identity: functions, plain classes, most instances. */
+    if (type->tp_hash == PyBaseObject_Type.tp_hash &&
+        type->tp_richcompare == PyBaseObject_Type.tp_richcompare)
+        return true;
+    return type == &PyUnicode_Type || type == &PyLong_Type || type == &PyBytes_Type ||
+           type == &PyFloat_Type || type == &PyBool_Type || type == &PyComplex_Type ||
+           type == &PyCode_Type || key == Py_None;
+}
+
+static int check_key(PyObject *key)
+{
+    if (is_plain_key(key))
+        return 0;
+    PyErr_Format(PyExc_TypeError, "pyhot: a key of type %s would run code of the target",
+                 type_of(key)->tp_name);
+    return -1;
+}
+
+static int edit_dict(struct plan *plan, PyObject *dict, PyObject *key, PyObject *value)
+{
+    if (!is_dict(dict)) {
+        PyErr_Format(PyExc_TypeError, "pyhot: %s is not a dict", type_of(dict)->tp_name);
+        return -1;
+    }
+    if (check_key(key) < 0)
+        return -1;
+    return add_edit(plan, EDIT_DICT, dict, key, value);
+}
+
+int plan_set(struct plan *plan, PyObject *dict, PyObject *key, PyObject *value)
+{
+    return edit_dict(plan, dict, key, value);
+}
+
+int plan_delete(struct plan *plan, PyObject *dict, PyObject *key)
+{
+    return edit_dict(plan, dict, key, NULL);
+}
+
+int plan_append(struct plan *plan, PyObject *list, PyObject *value)
+{
+    return add_edit(plan, EDIT_LIST, list, NULL, value);
+}
+
+int plan_add(struct plan *plan, PyObject *set, PyObject *value)
+{
+    if (check_key(value) < 0)
+        return -1;
+    return add_edit(plan, EDIT_SET, set, NULL, value);
+}
+
+static int edit_type(struct plan *plan, PyObject *type, PyObject *name, PyObject *value)
+{
+    if (!is_type(type) || !type_has((PyTypeObject *)type, Py_TPFLAGS_HEAPTYPE) || !is_str(name)) {
+        PyErr_SetString(PyExc_TypeError, "pyhot: attributes are set on classes of Python only");
+        return -1;
+    }
+    return add_edit(plan, EDIT_TYPE, type, name, value);
+}
+
+int plan_set_type(struct plan *plan, PyObject *type, PyObject *name, PyObject *value)
+{
+    return edit_type(plan, type, name, value);
+}
+
+int plan_delete_type(struct plan *plan, PyObject *type, PyObject *name)
+{
+    return edit_type(plan, type, name, NULL);
+}
+
+int plan_resolve(struct plan *plan)
+{
+    plan->resolved = true;
+    return remap_resolve(plan->remap);
+}
+
+/* An OrderedDict keeps its order beside the table: PyDict_SetItem would corrupt it. */
+static int dict_store(PyObject *dict, PyObject *key, PyObject *value)
+{
+    bool ordered = PyType_IsSubtype(type_of(dict), &PyODict_Type);
+
+    if (!value)
+        return ordered ? PyODict_DelItem(dict, key) : PyDict_DelItem(dict, key);
+    return ordered ? PyODict_SetItem(dict, key, value) : PyDict_SetItem(dict, key, value);
+}
+
+/* type.__setattr__ itself would call a data descriptor that a metaclass of Python has for
+ * the name; then only the class's own dict is written, as such a name is no slot. */
+static int type_store(PyObject *type, PyObject *name, PyObject *value)
+{
+    PyObject *descriptor = _PyType_Lookup(type_of(type), name);
+    PyObject *own = ((PyTypeObject *)type)->tp_dict;
+    int status;
+
+    if (!descriptor || !type_of(descriptor)->tp_descr_set ||
+        _PyType_Lookup(&PyType_Type, name) == descriptor)
+        return PyType_Type.tp_setattro(type, name, value);
+    status = value ? PyDict_SetItem(own, name, value) : PyDict_DelItem(own, name);
+    PyType_Modified((PyTypeObject *)type);
+    return status;
+}
+
+/* Remembers what the entry holds now.  1: held, 0: not, -1: exception. */
+static int remember_old(struct edit *edit)
+{
+    PyObject *dict = edit->container;
+
+    if (edit->kind == EDIT_TYPE)
+        dict = ((PyTypeObject *)edit->container)->tp_dict;
+    edit->old = PyDict_GetItemWithError(dict, edit->key);
+    Py_IncRef(edit->old);
+    if (!edit->old && PyErr_Occurred())
+        return -1;
+    return edit->old != NULL;
+}
+
+static int apply_entry(struct edit *edit)
+{
+    int held = remember_old(edit);
+
+    if (held < 0)
+        return -1;
+    if (!held && !edit->value)
+        return 0;
+    edit->done = true;
+    if (edit->kind == EDIT_TYPE)
+        return type_store(edit->container, edit->key, edit->value);
+    return dict_store(edit->container, edit->key, edit->value);
+}
+
+static int apply_edit(struct edit *edit)
+{
+    int held;
+
+    switch (edit->kind) {
+    case EDIT_DICT:
+    case EDIT_TYPE:
+        return apply_entry(edit);
+    case EDIT_LIST:
+        if (PyList_Append(edit->container, edit->value) < 0)
+            return -1;
+        edit->done = true;
+        return 0;
+    case EDIT_SET:
+        held = PySet_Contains(edit->container, edit->value);
+        if (held)
+            return held < 0 ? -1 : 0;
+        if (PySet_Add(edit->container, edit->value) < 0)
+            return -1;
+        edit->done = true;
+        return 0;
+    }
+    return 0;
+}
+
+static int undo_edit(struct edit *edit)
+{
+    Py_ssize_t end;
+
+    switch (edit->kind) {
+    case EDIT_DICT:
+        if (edit->old)
+            return dict_store(edit->container, edit->key, edit->old);
+        return PyDict_Contains(edit->container, edit->key) == 1
+                   ? dict_store(edit->container, edit->key, NULL)
+                   : 0;
+    case EDIT_TYPE:
+        return type_store(edit->container, edit->key, edit->old);
+    case EDIT_LIST:
+        end = PyList_Size(edit->container);
+        return PyList_SetSlice(edit->container, end - 1, end, NULL);
+    case EDIT_SET:
+        return PySet_Discard(edit->container, edit->value) < 0 ? -1 : 0;
+    }
+    return 0;
+}
+
+/* Takes back edits n-1 .. 0.  Entries that exist are stored over, so apart from memory
+ * running out for a deleted entry nothing here can fail; the exception is kept. */
+static void undo_edits(struct plan *plan, size_t n)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    while (n-- > 0) {
+        if (plan->edits[n].done && undo_edit(&plan->edits[n]) < 0)
+            PyErr_WriteUnraisable(plan->edits[n].container);
+        plan->edits[n].done = false;
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+int plan_commit(struct plan *plan)
+{
+    for (size_t i = 0; i < plan->n_edits; i++) {
+        if (apply_edit(&plan->edits[i]) < 0) {
+            undo_edits(plan, i + 1);
+            return -1;
+        }
+    }
+    if (remap_commit(plan->remap) < 0) {
+        undo_edits(plan, plan->n_edits);
+        return -1;
+    }
+    /* The change is made: what fails from here on cannot make it undone. */
+    plan->verified = remap_verify(plan->remap) == 0;
+    if (!plan->verified)
+        PyErr_Clear();
+    return 0;
+}
+
+bool plan_verified(const struct plan *plan)
+{
+    return plan->verified;
+}
