@@ -40,27 +40,37 @@ struct edge {
     void *data;                  /* the writer's, from remap_alloc */
 };
 
-/* A way to rewrite references of one kind of referrer.  The first writer of the table in
- * commit.c whose `resolve` takes (part of) an edge gets it.
+/* A way to rewrite references of one kind of referrer.  The writers of the table in
+ * commit.c are asked in order; each takes as many of the edge's visits as it will account
+ * for, and the rest goes on as an edge of its own to those after it (an instance's class
+ * is one writer's, a slot of the instance that names the same class another's).
  *
- * Commit calls, for each writer in table order: `commit` for each of its edges, then
- * `finish` once.  A commit that can fail undoes itself for that edge before it returns -1;
- * `undo` takes back an edge that was committed.  Writers whose commit cannot fail leave
- * `undo` to the word log (remap_store). */
+ * Dry: `resolve` for every edge, again for those that derived keys bring; then `prepare`
+ * of each writer, once, when no key will be added any more.
+ *
+ * Commit: phase one may fail and is undone in reverse order: for each writer in table
+ * order `commit_own`, then `commit` of each of its edges.  Phase two cannot fail and runs
+ * no Python code: `finish` of each writer in table order, that of field_writer (the flips
+ * proper) before all others. */
 struct writer {
     const char *kind; /* the name in by_kind: "dict", "instance", "field", ... */
+    bool leaves;      /* its edges stay as they are: counted in key.left, not rewritten */
 
-    /* 1: takes the edge.  0: not mine.  -1: exception (out of memory).  Changes nothing
-     * in the target.  May add keys (remap_add_derived) and edges follow by a rescan. */
-    int (*resolve)(struct remap *, struct edge *);
-    int (*commit)(struct remap *, struct edge *);
+    /* How many of e->visits it takes, 0: not mine; -1: exception (out of memory).
+     * Changes nothing in the target.  May call remap_add_derived. */
+    ptrdiff_t (*resolve)(struct remap *, struct edge *);
+    int (*prepare)(struct remap *);
+
+    int (*commit_own)(struct remap *); /* what it found without an edge: frames, holders */
+    void (*undo_own)(struct remap *);
+    int (*commit)(struct remap *, struct edge *); /* undoes itself when it fails */
     void (*undo)(struct remap *, struct edge *);
-    int (*finish)(struct remap *);
-    void (*release)(struct remap *, struct edge *); /* frees what resolve made */
+    void (*finish)(struct remap *);
 };
 
-extern const struct writer bases_writer, instance_writer, type_dict_writer, code_writer,
-    dict_writer, hashed_writer, deque_writer, weakref_writer, frame_writer, field_writer;
+extern const struct writer code_writer, left_writer, bases_writer, instance_writer,
+    type_dict_writer, dict_writer, hashed_writer, deque_writer, weakref_writer, frame_writer,
+    holder_writer, field_writer;
 
 struct remap {
     struct key *keys;
@@ -79,7 +89,16 @@ struct remap {
     PyObject *frames_on_old;   /* list of {"thread","function","file","line"} */
     PyObject *by_kind;         /* dict str -> int */
     uint64_t scan_ns, commit_ns;
-    void *writer_state[16];    /* a writer's own, indexed by its place in the table */
+    PyObject **graves;         /* remap_bury */
+    size_t n_graves, cap_graves;
+    struct types *types;       /* the writers' own, from remap_alloc */
+    struct instances *instances;
+    struct dicts *dicts;
+    struct hashed *hashed;
+    struct deques *deques;
+    struct weakrefs *weakrefs;
+    struct frames *frames;
+    struct holders *holders;
 };
 
 /* keys.c: the index of `object` in keys, or -1.  Inlined bitmap test in front. */
@@ -92,6 +111,15 @@ int remap_add_derived(struct remap *, PyObject *old, PyObject *new_);
 /* Zeroed memory that lives until remap_free.  NULL with MemoryError. */
 void *remap_alloc(struct remap *, size_t bytes);
 
+/* Take over a reference and drop it in remap_free, when user code may run again.
+ * Room is reserved while resolving; remap_bury itself cannot fail. */
+int remap_reserve_graves(struct remap *, size_t n);
+void remap_bury(struct remap *, PyObject *owned);
+
+/* heap.c: each object of the last scan, in no order, until `visit` returns non-zero, which
+ * is then returned. */
+int remap_each(struct remap *, int (*visit)(PyObject *, void *), void *arg);
+
 /* Store `value` at `address` and log the old word, so that a failed commit restores it.
  * Cannot fail: resolve reserved the room with remap_reserve_stores. */
 int remap_reserve_stores(struct remap *, size_t n);
@@ -102,16 +130,16 @@ int remap_hold(struct remap *, uint32_t key, const char *where, size_t count);
 
 /* field.c: the addresses of all fields of `referrer` that hold keys[key].old, proven by
  * the flip test.  Returns their number (it equals `visits`, or the search failed: then 0,
- * nothing to be written), -1 with MemoryError.  *fields is remap_alloc'ed.  Words may
+ * nothing to be written), -1 with MemoryError.  `visits` are those that no other writer
+ * took; ob_type is never a field.  *fields is remap_alloc'ed.  Words may
  * carry tag bits (3.14+ stack references): bit 0 set means a borrowed reference. */
 ptrdiff_t field_find(struct remap *, PyObject *referrer, uint32_t key, size_t visits,
                      uintptr_t ***fields);
 
-/* frames.c / holders.c: roots that traversal does not reach; they fill key.frames,
- * key.held and the report's lists, and rewrite at commit what they can. */
+/* frames.c / holders.c: roots that traversal does not reach.  Called after the scan, and
+ * again after a rescan for derived keys; they set key.frames and key.held and the report's
+ * lists anew.  What they can rewrite their writers do in commit_own. */
 int frames_scan(struct remap *);
-int frames_commit(struct remap *);
 int holders_scan(struct remap *);
-int holders_commit(struct remap *);
 
 #endif
