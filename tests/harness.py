@@ -302,14 +302,18 @@ class Target:
         self.before = None
         if ready:
             try:
-                line = self._read_line()
-                assert line == b"READY", line
-                self.snapshot()
+                self.wait_ready()
             except BaseException:
                 self.kill()
                 raise
 
     # Talking to it.
+
+    def wait_ready(self):
+        """Waits for one READY; what the target is then is what check_unharmed compares with."""
+        line = self._read_line()
+        assert line == b"READY", line
+        self.snapshot()
 
     def _read_line(self, deadline=DEADLINE):
         end = time.monotonic() + deadline
