@@ -55,7 +55,9 @@ bool runtime_parse_version(struct python *python, const char *text)
     size_t length = space ? (size_t)(space - text) : 0;
     int major, minor, micro, used = 0;
 
-    if (!space || space[1] != '(' || length >= sizeof(python->version) || !strstr(space, ") \n["))
+    if (!space || space[1] != '(' || length >= sizeof(python->version))
+        return false;
+    if (!strstr(space, ") [") && !strstr(space, ") \n[")) /* a newline up to 3.9 */
         return false;
     if (sscanf(text, "%2d.%3d.%3d%n", &major, &minor, &micro, &used) != 3 || used == 0 ||
         strspn(text + used, "0123456789abcr+") != length - used)
