@@ -55,6 +55,7 @@ struct edge {
 struct writer {
     const char *kind; /* the name in by_kind: "dict", "instance", "field", ... */
     bool leaves;      /* its edges stay as they are: counted in key.left, not rewritten */
+    bool refuses;     /* its edges cannot be rewritten, nor may a later writer: unresolved */
 
     /* How many of e->visits it takes, 0: not mine; -1: exception (out of memory).
      * Changes nothing in the target.  May call remap_add_derived. */
@@ -68,7 +69,7 @@ struct writer {
     void (*finish)(struct remap *);
 };
 
-extern const struct writer code_writer, left_writer, bases_writer, instance_writer,
+extern const struct writer code_writer, left_writer, refused_writer, bases_writer, instance_writer,
     type_dict_writer, dict_writer, hashed_writer, deque_writer, weakref_writer, frame_writer,
     holder_writer, field_writer;
 
