@@ -1,0 +1,25 @@
+/* What source a module was loaded from: the code object of its last execution.
+ *
+ * Known from an earlier reload of ours, or where the file on disk is older than the process,
+ * or from the cached byte code beside it; believed only if the code of the module's living
+ * functions is in it. */
+#ifndef PYHOT_LOADED_H
+#define PYHOT_LOADED_H
+
+#include <stdbool.h>
+
+#include "source.h"
+
+/* `new_code` is what `source` compiles to now.  New reference to the module code that is
+ * loaded; NULL without an exception: not known; NULL with one: out of memory.  GIL held; runs
+ * no Python code. */
+PyObject *loaded_code(PyObject *module, const struct source *source, PyObject *new_code);
+
+/* From now on `code` is what module `name` was loaded from.  0, or -1 with an exception. */
+int loaded_remember(PyObject *name, PyObject *code);
+
+/* The same instructions, constants and line numbers, nested code included?  1, 0, or -1 with
+ * an exception. */
+int code_same(PyObject *a, PyObject *b);
+
+#endif
