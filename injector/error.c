@@ -12,15 +12,19 @@ static struct error out_of_memory = {
     .message = "out of memory",
 };
 
+/* Takes `message`. */
 static struct error *error_alloc(enum exit_status status, const char *code, char *message)
 {
-    struct error *error = message ? malloc(sizeof(*error)) : NULL;
+    struct error *error = malloc(sizeof(*error));
+    char *copy = strdup(code);
 
-    if (!error) {
+    if (!error || !copy || !message) {
+        free(error);
+        free(copy);
         free(message);
         return &out_of_memory;
     }
-    *error = (struct error){.status = status, .code = code, .message = message};
+    *error = (struct error){.status = status, .code = copy, .message = message};
     return error;
 }
 
@@ -75,6 +79,7 @@ void error_free(struct error *error)
 {
     if (!error || error == &out_of_memory)
         return;
+    free(error->code);
     free(error->message);
     free(error->hint);
     free(error);

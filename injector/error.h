@@ -13,16 +13,19 @@ enum exit_status {
     EXIT_CANNOT_ATTACH = 3,
     EXIT_DEADLINE = 4, /* deadline passed; target unchanged */
     EXIT_REFERENCES_LEFT = 5,
+    EXIT_STALE = 6,        /* list-stale --exit-code: something is stale */
+    EXIT_REPORT_LOST = 7,  /* done, but the report could not be written to stdout */
 };
 
 struct error {
     enum exit_status status;
-    const char *code; /* a word with hyphens, static: "no-such-process" */
-    char *message;    /* one line, without a full stop or newline */
-    char *hint;       /* what to do next, or NULL */
+    char *code;    /* a word with hyphens: "no-such-process" */
+    char *message; /* one line, without a full stop or newline */
+    char *hint;    /* what to do next, or NULL */
 };
 
-/* Owned by the caller: error_free.  Never fails: out of memory gives a static object. */
+/* Owned by the caller: error_free.  All text is copied.  Never fails: out of memory gives a
+ * static object. */
 struct error *error_new(enum exit_status, const char *code, const char *message, ...)
     __attribute__((format(printf, 3, 4), warn_unused_result));
 

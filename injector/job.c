@@ -1,0 +1,151 @@
+/* A job for the agent, from the command line to its answer (job.h). */
+#include "job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "channel.h"
+#include "cleanup.h"
+#include "inject.h"
+#include "python.h"
+#include "report.h"
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
+}
+
+static size_t names_size(const struct names *names)
+{
+    size_t size = 0;
+
+    for (size_t i = 0; i < names->n; i++)
+        size += strlen(names->items[i]) + 1;
+    return size;
+}
+
+static char *put_names(char *position, const struct names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        position = stpcpy(position, names->items[i]) + 1;
+    return position;
+}
+
+struct pyhot_request *job_request(const struct options *options, enum pyhot_command command)
+{
+    size_t size = sizeof(struct pyhot_request) + names_size(&options->modules) +
+                  names_size(&options->new_names) + names_size(&options->keep_names);
+    struct pyhot_request *request = calloc(1, size);
+    char *position;
+
+    if (!request)
+        return NULL;
+    request->protocol = PYHOT_PROTOCOL;
+    request->size = size;
+    request->command = command;
+    request->flags = options->flags | (options->verbose ? PYHOT_VERBOSE : 0);
+    request->data_policy = options->data_policy;
+    request->timeout_ms = options->timeout_ms;
+    request->n_modules = options->modules.n;
+    request->n_new = options->new_names.n;
+    request->n_keep = options->keep_names.n;
+    position = put_names(request->strings, &options->modules);
+    position = put_names(position, &options->new_names);
+    put_names(position, &options->keep_names);
+    return request;
+}
+
+struct json_object *job_complete(struct json_object *answer, pid_t pid, const char *python,
+                                 double total_ms, uint64_t stop_us)
+{
+    struct json_object *whole = json_object_new_object(), *time = json_object_new_object();
+    struct json_object *agent_time;
+    char milliseconds[32];
+
+    json_object_object_add(whole, "pid", json_object_new_int(pid));
+    json_object_object_add(whole, "python", json_object_new_string(python));
+    snprintf(milliseconds, sizeof(milliseconds), "%.3f", total_ms);
+    json_object_object_add(time, "total_ms", json_object_new_double_s(total_ms, milliseconds));
+    json_object_object_add(time, "stop_us", json_object_new_int64(stop_us));
+    if (json_object_object_get_ex(answer, "time", &agent_time) &&
+        json_object_is_type(agent_time, json_type_object)) {
+        json_object_object_foreach(agent_time, key, value)
+            json_object_object_add(time, key, json_object_get(value));
+    }
+    if (json_object_is_type(answer, json_type_object)) {
+        json_object_object_foreach(answer, key, value)
+            if (strcmp(key, "time"))
+                json_object_object_add(whole, key, json_object_get(value));
+    }
+    json_object_object_del(whole, "exit"); /* stays the last */
+    json_object_object_add(whole, "time", time);
+    json_object_object_add(whole, "exit", json_object_new_int(job_exit_status(answer)));
+    json_object_put(answer);
+    return whole;
+}
+
+enum exit_status job_exit_status(struct json_object *result)
+{
+    struct json_object *status;
+
+    if (!json_object_object_get_ex(result, "exit", &status))
+        return EXIT_CANNOT_ATTACH;
+    switch (json_object_get_int(status)) {
+    case EXIT_DONE:
+    case EXIT_SOURCE_FAILED:
+    case EXIT_REFERENCES_LEFT:
+        return json_object_get_int(status);
+    default:
+        return EXIT_CANNOT_ATTACH;
+    }
+}
+
+/* The way from a process that was found fit to the agent's answer. */
+static struct error *inject_and_read(const struct options *options, const struct target *target,
+                                     const struct python *python,
+                                     const struct pyhot_request *request, uint64_t start_ns,
+                                     struct json_object **result)
+{
+    uint64_t deadline_ns = start_ns + options->timeout_ms * UINT64_C(1000000);
+    struct progress progress;
+    struct injection injection;
+    struct error *error = inject_start(&injection, target, python, request, deadline_ns);
+
+    if (error)
+        return error;
+    report_progress_start(&progress, options);
+    error = channel_read(&injection, target, deadline_ns, report_progress, &progress, result);
+    report_progress_end(&progress);
+    if (!error)
+        *result = job_complete(*result, target->pid, python->version,
+                               (now_ns() - start_ns) / 1e6, injection.stop_ns / 1000);
+    inject_end(&injection);
+    return error;
+}
+
+struct error *job_run(const struct options *options, enum pyhot_command command,
+                      struct json_object **result)
+{
+    _cleanup_free_ struct pyhot_request *request = job_request(options, command);
+    uint64_t start_ns = now_ns();
+    struct target target;
+    struct python python;
+    struct error *error;
+
+    if (!request)
+        return error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
+    if ((error = target_open(&target, options->pid)))
+        return error;
+    error = python_find(&python, &target);
+    if (!error) {
+        error = inject_and_read(options, &target, &python, request, start_ns, result);
+        python_clear(&python);
+    }
+    target_close(&target);
+    return error;
+}

@@ -1,0 +1,91 @@
+/* pyhot list-stale PID: what in a process no longer matches its source. */
+#include "job.h"
+#include "report.h"
+
+enum { KEY_OBJECTS = 512, KEY_EXIT_CODE };
+
+static const struct argp_option options_table[] = {
+    {"objects", KEY_OBJECTS, NULL, 0, "Also list objects of old generations and who holds them", 1},
+    {"exit-code", KEY_EXIT_CODE, NULL, 0, "Exit with status 6 if something is stale", 1},
+    {0},
+};
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    struct options *options = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = options;
+        return 0;
+    case KEY_OBJECTS:
+        options->flags |= PYHOT_OBJECTS;
+        return 0;
+    case KEY_EXIT_CODE:
+        options->exit_code = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (!options->pid)
+            parse_pid(options, argument, state);
+        else
+            names_add(&options->modules, argument, state);
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->pid)
+            argp_error(state, "a process id is needed");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static bool anything_stale(struct json_object *result)
+{
+    struct json_object *list;
+
+    if (json_object_object_get_ex(result, "objects", &list) &&
+        json_object_is_type(list, json_type_array) && json_object_array_length(list))
+        return true;
+    if (!json_object_object_get_ex(result, "modules", &list) ||
+        !json_object_is_type(list, json_type_array))
+        return false;
+    for (size_t i = 0; i < json_object_array_length(list); i++)
+        if (report_is_stale(json_object_array_get_idx(list, i)))
+            return true;
+    return false;
+}
+
+static struct error *run(const struct options *options, enum exit_status *status)
+{
+    struct json_object *result;
+    struct error *error = job_run(options, PYHOT_LIST_STALE, &result);
+
+    if (error)
+        return error;
+    *status = job_exit_status(result);
+    if (*status == EXIT_DONE && options->exit_code && anything_stale(result)) {
+        *status = EXIT_STALE;
+        json_object_object_add(result, "exit", json_object_new_int(EXIT_STALE));
+    }
+    report_stale(options, result);
+    json_object_put(result);
+    return NULL;
+}
+
+static const struct argp argp = {
+    .options = options_table,
+    .parser = parse,
+    .args_doc = "PID [MODULE...]",
+    .doc = "Tell which definitions of the modules in process PID differ from their source on "
+           "disk.  Changes nothing in the process.\v"
+           "Exit status: 0 done; 2 usage; 3 cannot attach to this process; 4 the time was over; "
+           "6 something is stale (with --exit-code); 7 the report could not be written.",
+    .children = common_options,
+};
+
+const struct command command_list_stale = {
+    .name = "list-stale",
+    .summary = "what in a process no longer matches its source",
+    .argp = &argp,
+    .run = run,
+};

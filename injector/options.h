@@ -1,0 +1,60 @@
+/* The command line: what the sub-commands share, and the table's row type. */
+#ifndef PYHOT_OPTIONS_H
+#define PYHOT_OPTIONS_H
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "error.h"
+
+#define DEFAULT_TIMEOUT_MS 10000
+
+enum color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+
+/* Strings are borrowed from argv; the arrays are owned. */
+struct names {
+    char **items;
+    size_t n;
+};
+
+struct options {
+    /* common to all sub-commands */
+    bool json, quiet;
+    int verbose;
+    enum color color;
+    uint32_t timeout_ms;
+
+    pid_t pid;
+    struct names modules, new_names, keep_names;
+    uint32_t flags;       /* enum pyhot_flag */
+    uint32_t data_policy; /* enum pyhot_data_policy */
+    bool exit_code;       /* list-stale --exit-code */
+};
+
+struct command {
+    const char *name;
+    const char *summary; /* for `pyhot --help` */
+    const struct argp *argp;
+    /* Prints its own report; an error is printed by main. */
+    struct error *(*run)(const struct options *, enum exit_status *);
+};
+
+/* One to a file of that name. */
+extern const struct command command_attach, command_list_stale, command_ps;
+
+/* --json, --timeout, -q, -v, --color: a child of every sub-command's argp, whose
+ * input is the struct options. */
+extern const struct argp_child common_options[];
+
+/* Adds to a list of names; exits as argp does when memory is out. */
+void names_add(struct names *, char *name, struct argp_state *);
+
+/* The first argument of a sub-command: a process id, or a usage error. */
+void parse_pid(struct options *, const char *text, struct argp_state *);
+
+/* Positive seconds, "2" or "0.5", as milliseconds; 0: not such a number. */
+uint32_t parse_timeout(const char *text);
+
+#endif

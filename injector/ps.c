@@ -1,0 +1,194 @@
+/* pyhot ps: the Python processes here, and why not for those that cannot be attached to. */
+#include <ctype.h>
+#include <dirent.h>
+#include <json-c/json.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleanup.h"
+#include "procfs.h"
+#include "python.h"
+#include "report.h"
+
+static error_t parse(int key, char *argument, struct argp_state *state)
+{
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = state->input;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "ps takes no argument: \"%s\"", argument);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* The command line with spaces between the arguments, malloc'ed; a kernel thread has none. */
+static char *command_line(pid_t pid)
+{
+    size_t size = 0;
+    char *text = proc_read(pid, "cmdline", &size);
+
+    for (size_t i = 0; text && i + 1 < size; i++)
+        if (!text[i])
+            text[i] = ' ';
+    return text;
+}
+
+/* By its name only: for processes that may not be looked into. */
+static bool is_named_python(const char *command)
+{
+    size_t length = strcspn(command, " ");
+    const char *name = command;
+
+    for (size_t i = 0; i < length; i++)
+        if (command[i] == '/')
+            name = command + i + 1;
+    return !strncmp(name, "python", 6) || !strncmp(name, "pypy", 4);
+}
+
+/* Whether what target_open or python_find said means that this is no Python at all. */
+static bool is_other(const struct error *error, const char *command)
+{
+    static const char *const not_looked_into[] = {"permission", "traced", "stopped", "zombie",
+                                                  "wrong-machine", "unreadable-file"};
+    static const char *const certain[] = {"not-python",   "kernel-thread",   "not-a-process",
+                                          "self",         "no-such-process", "process-ended",
+                                          "read-memory"};
+
+    for (size_t i = 0; i < sizeof(certain) / sizeof(*certain); i++)
+        if (!strcmp(error->code, certain[i]))
+            return true;
+    for (size_t i = 0; i < sizeof(not_looked_into) / sizeof(*not_looked_into); i++)
+        if (!strcmp(error->code, not_looked_into[i]))
+            return !is_named_python(command);
+    return false;
+}
+
+static struct error *examine(pid_t pid, struct python *python)
+{
+    struct target target;
+    struct error *error = target_open(&target, pid);
+
+    if (error)
+        return error;
+    error = python_find(python, &target);
+    target_close(&target);
+    return error;
+}
+
+static struct json_object *describe_error(const struct error *error)
+{
+    struct json_object *object = json_object_new_object();
+
+    json_object_object_add(object, "code", json_object_new_string(error->code));
+    json_object_object_add(object, "message", json_object_new_string(error->message));
+    json_object_object_add(object, "hint",
+                           error->hint ? json_object_new_string(error->hint) : NULL);
+    return object;
+}
+
+/* A process as `pyhot ps --json` shows it; NULL: not a Python, or it has gone. */
+static struct json_object *describe(pid_t pid)
+{
+    struct proc_status status;
+    struct python python = {0};
+    _cleanup_free_ char *command = command_line(pid);
+    struct json_object *process;
+    struct passwd *user;
+    struct error *error;
+
+    if (!command || !*command || proc_status(pid, &status))
+        return NULL;
+    error = examine(pid, &python);
+    if (error && is_other(error, command)) {
+        error_free(error);
+        return NULL;
+    }
+    user = getpwuid(status.uid[1]);
+    process = json_object_new_object();
+    json_object_object_add(process, "pid", json_object_new_int(pid));
+    json_object_object_add(process, "uid", json_object_new_int64(status.uid[1]));
+    json_object_object_add(process, "user", user ? json_object_new_string(user->pw_name) : NULL);
+    json_object_object_add(process, "python", error ? NULL : json_object_new_string(python.version));
+    json_object_object_add(process, "command", json_object_new_string(command));
+    json_object_object_add(process, "error", error ? describe_error(error) : NULL);
+    error_free(error);
+    python_clear(&python);
+    return process;
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+    return *(const pid_t *)a - *(const pid_t *)b;
+}
+
+/* All process ids in /proc, rising; malloc'ed. */
+static struct error *list_pids(pid_t **pids, size_t *n)
+{
+    size_t capacity = 0;
+    struct dirent *entry;
+    DIR *directory = opendir("/proc");
+
+    *pids = NULL;
+    *n = 0;
+    while (directory && (entry = readdir(directory))) {
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        if (*n == capacity) {
+            pid_t *larger = realloc(*pids, (capacity = capacity * 2 + 64) * sizeof(**pids));
+
+            if (!larger)
+                break;
+            *pids = larger;
+        }
+        (*pids)[(*n)++] = atoi(entry->d_name);
+    }
+    if (directory)
+        closedir(directory);
+    if (!*n)
+        return error_new(EXIT_CANNOT_ATTACH, "no-proc", "cannot list the processes in /proc");
+    qsort(*pids, *n, sizeof(**pids), compare_pids);
+    return NULL;
+}
+
+static struct error *run(const struct options *options, enum exit_status *status)
+{
+    _cleanup_free_ pid_t *pids = NULL;
+    struct json_object *result, *processes;
+    struct error *error;
+    size_t n;
+
+    *status = EXIT_DONE;
+    if ((error = list_pids(&pids, &n)))
+        return error;
+    result = json_object_new_object();
+    processes = json_object_new_array();
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *process = describe(pids[i]);
+
+        if (process)
+            json_object_array_add(processes, process);
+    }
+    json_object_object_add(result, "processes", processes);
+    json_object_object_add(result, "exit", json_object_new_int(EXIT_DONE));
+    report_processes(options, result);
+    json_object_put(result);
+    return NULL;
+}
+
+static const struct argp argp = {
+    .parser = parse,
+    .doc = "List the Python processes here that can be attached to, with their version, and why "
+           "not for those that cannot.",
+    .children = common_options,
+};
+
+const struct command command_ps = {
+    .name = "ps",
+    .summary = "the Python processes here that can be attached to",
+    .argp = &argp,
+    .run = run,
+};

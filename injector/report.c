@@ -1,0 +1,478 @@
+/* What pyhot says (report.h). */
+#include "report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../agent/request.h"
+#include "text.h"
+
+#define NAMES_SHOWN 8 /* of a list, without -v */
+
+/* Where and how the text of one report goes. */
+struct sheet {
+    FILE *out;
+    bool color, dry_run;
+    int verbose;
+    int64_t pid;
+    const char *python;
+};
+
+static struct sheet sheet_for(const struct options *options, struct json_object *result)
+{
+    return (struct sheet){
+        .out = stdout,
+        .color = color_wanted(options, stdout),
+        .dry_run = options->flags & PYHOT_DRY_RUN,
+        .verbose = options->verbose,
+        .pid = options->pid,
+        .python = member_text(result, "python"),
+    };
+}
+
+static void print_json(struct json_object *object)
+{
+    puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
+                                                    JSON_C_TO_STRING_NOSLASHESCAPE));
+}
+
+/* "6 dict, 4 instance": the members of an object of numbers that are not 0, or its list of
+ * nouns; prints nothing for none. */
+static void print_kinds(FILE *out, const char *before, struct json_object *kinds)
+{
+    if (!kinds)
+        return;
+    json_object_object_foreach(kinds, kind, count)
+    {
+        int64_t n = json_object_get_int64(count);
+
+        if (!n)
+            continue;
+        fprintf(out, "%s%" PRId64 " ", before, n);
+        print_safe(out, kind, false);
+        before = ", ";
+    }
+}
+
+/* A member of a list of names is a string, or an object with a "name". */
+static const char *name_of(struct json_object *item)
+{
+    if (json_object_is_type(item, json_type_string))
+        return json_object_get_string(item);
+    return member_text(item, "name");
+}
+
+/* "  added: a, b and 3 more" */
+static void print_names(const struct sheet *sheet, const char *label, struct json_object *list)
+{
+    size_t n = list_length(list);
+    size_t shown = sheet->verbose || n <= NAMES_SHOWN ? n : NAMES_SHOWN;
+
+    if (!n)
+        return;
+    fprintf(sheet->out, "  %s: ", label);
+    for (size_t i = 0; i < shown; i++) {
+        fputs(i ? ", " : "", sheet->out);
+        print_safe(sheet->out, name_of(json_object_array_get_idx(list, i)), false);
+    }
+    if (shown < n)
+        fprintf(sheet->out, " and %zu more (-v)", n - shown);
+    putc('\n', sheet->out);
+}
+
+/* ": 3 functions, 2 classes, 5 methods" */
+static void print_replaced(const struct sheet *sheet, struct json_object *replaced)
+{
+    static const struct {
+        const char *key, *noun;
+    } kinds[] = {{"functions", "function"},
+                 {"classes", "class"},
+                 {"methods", "method"},
+                 {"code", "code object"}};
+    const char *before = ": ";
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+        int64_t n = member_number(replaced, kinds[i].key);
+
+        if (!n)
+            continue;
+        fputs(before, sheet->out);
+        print_count(sheet->out, n, kinds[i].noun);
+        before = ", ";
+    }
+}
+
+static void print_exception(const struct sheet *sheet, struct json_object *exception)
+{
+    const char *traceback = member_text(exception, "traceback");
+
+    if (*traceback) {
+        print_safe(sheet->out, traceback, true);
+        if (traceback[strlen(traceback) - 1] != '\n')
+            putc('\n', sheet->out);
+        return;
+    }
+    fputs("  ", sheet->out);
+    print_safe(sheet->out, member_text(exception, "type"), false);
+    fputs(": ", sheet->out);
+    print_safe(sheet->out, member_text(exception, "message"), false);
+    putc('\n', sheet->out);
+}
+
+static void print_verdict(const struct sheet *sheet, const char *result)
+{
+    if (!strcmp(result, "reloaded"))
+        print_painted(sheet->out, sheet->color, PAINT_GOOD,
+                      sheet->dry_run ? "would be reloaded" : "reloaded");
+    else if (!strcmp(result, "failed"))
+        print_painted(sheet->out, sheet->color, PAINT_BAD, "failed: nothing was changed");
+    else
+        print_painted(sheet->out, sheet->color, PAINT_NONE, result);
+    fprintf(sheet->out, " in %" PRId64, sheet->pid);
+    fputs(" (python ", sheet->out);
+    print_safe(sheet->out, sheet->python, false);
+    putc(')', sheet->out);
+}
+
+static void print_module(const struct sheet *sheet, struct json_object *module)
+{
+    struct json_object *exception = member_object(module, "error");
+
+    print_painted(sheet->out, sheet->color, PAINT_BOLD, member_text(module, "name"));
+    putc(' ', sheet->out);
+    print_verdict(sheet, member_text(module, "result"));
+    print_replaced(sheet, member_object(module, "replaced"));
+    putc('\n', sheet->out);
+    if (sheet->verbose && *member_text(module, "file")) {
+        fputs("  file: ", sheet->out);
+        print_safe(sheet->out, member_text(module, "file"), false);
+        putc('\n', sheet->out);
+    }
+    print_names(sheet, "added", member_list(module, "added"));
+    print_names(sheet, "removed", member_list(module, "removed"));
+    print_names(sheet, "kept", member_list(module, "kept"));
+    print_names(sheet, "taken", member_list(module, "taken"));
+    if (exception)
+        print_exception(sheet, exception);
+}
+
+/* "  dict of shop.orders: 2" */
+static void print_held(const struct sheet *sheet, struct json_object *held)
+{
+    for (size_t i = 0; i < list_length(held); i++) {
+        struct json_object *entry = json_object_array_get_idx(held, i);
+
+        fputs("  ", sheet->out);
+        print_painted(sheet->out, sheet->color, PAINT_WARNING, "still held");
+        fputs(": ", sheet->out);
+        print_safe(sheet->out, member_text(entry, "object"), false);
+        fputs(" by ", sheet->out);
+        print_safe(sheet->out, member_text(entry, "where"), false);
+        if (member_number(entry, "count") > 1)
+            fprintf(sheet->out, " (%" PRId64 " times)", member_number(entry, "count"));
+        putc('\n', sheet->out);
+    }
+}
+
+/* "thread" is a name or an id. */
+static void print_thread(const struct sheet *sheet, struct json_object *frame)
+{
+    if (member_number(frame, "thread"))
+        fprintf(sheet->out, "%" PRId64, member_number(frame, "thread"));
+    else
+        print_safe(sheet->out, member_text(frame, "thread"), false);
+}
+
+static void print_frames(const struct sheet *sheet, struct json_object *frames)
+{
+    for (size_t i = 0; i < list_length(frames); i++) {
+        struct json_object *frame = json_object_array_get_idx(frames, i);
+
+        fputs("  still running old code: ", sheet->out);
+        print_safe(sheet->out, member_text(frame, "function"), false);
+        fputs(" (", sheet->out);
+        print_safe(sheet->out, member_text(frame, "file"), false);
+        fprintf(sheet->out, ":%" PRId64 ") in thread ", member_number(frame, "line"));
+        print_thread(sheet, frame);
+        putc('\n', sheet->out);
+    }
+}
+
+static void print_remap(const struct sheet *sheet, struct json_object *remap)
+{
+    int64_t rewritten = member_number(remap, "references_rewritten");
+    int64_t unresolved = member_number(remap, "unresolved");
+    int64_t unaccounted = member_number(remap, "unaccounted");
+
+    if (!remap)
+        return;
+    fputs("  ", sheet->out);
+    print_count(sheet->out, rewritten, "reference");
+    fputs(sheet->dry_run ? " to rewrite in " : " rewritten in ", sheet->out);
+    print_count(sheet->out, member_number(remap, "referrers"), "object");
+    print_kinds(sheet->out, ": ", member_object(remap, "by_kind"));
+    putc('\n', sheet->out);
+    if (member_number(remap, "migrated")) {
+        fputs("  ", sheet->out);
+        print_count(sheet->out, member_number(remap, "migrated"), "instance");
+        fputs(" moved to the new layout\n", sheet->out);
+    }
+    print_held(sheet, member_list(remap, "held"));
+    if (unresolved || unaccounted) {
+        fputs("  ", sheet->out);
+        print_count(sheet->out, unresolved, "reference");
+        fprintf(sheet->out, " could not be rewritten, %" PRId64 " held where pyhot cannot look\n",
+                unaccounted);
+    }
+    print_frames(sheet, member_list(remap, "frames_on_old_code"));
+}
+
+static void print_details(const struct sheet *sheet, struct json_object *result)
+{
+    struct json_object *remap = member_object(result, "remap");
+    struct json_object *time = member_object(result, "time");
+    struct json_object *rehashed = member_object(remap, "rehashed");
+
+    if (remap)
+        fprintf(sheet->out, "  %" PRId64 " objects scanned\n",
+                member_number(remap, "objects_scanned"));
+    if (rehashed && json_object_object_length(rehashed)) {
+        fputs("  rehashed", sheet->out);
+        print_kinds(sheet->out, ": ", rehashed);
+        putc('\n', sheet->out);
+    }
+    fprintf(sheet->out,
+            "  one thread stopped for %.1f ms, the GIL held for %.1f ms (scan %.1f, commit %.1f), "
+            "%.1f ms in all\n",
+            member_real(time, "stop_us") / 1000, member_real(time, "gil_ms"),
+            member_real(time, "scan_ms"), member_real(time, "commit_ms"),
+            member_real(time, "total_ms"));
+}
+
+/* With --quiet only what went wrong is said. */
+static bool is_worth_saying(const struct options *options, struct json_object *result)
+{
+    return !options->quiet || member_number(result, "exit") != EXIT_DONE;
+}
+
+void report_attach(const struct options *options, struct json_object *result)
+{
+    struct sheet sheet = sheet_for(options, result);
+    struct json_object *modules = member_list(result, "modules");
+
+    if (options->json) {
+        print_json(result);
+        return;
+    }
+    if (!is_worth_saying(options, result))
+        return;
+    if (!list_length(modules))
+        fprintf(sheet.out, "nothing to reload in %" PRId64 " (python %s)\n", sheet.pid,
+                sheet.python);
+    for (size_t i = 0; i < list_length(modules); i++)
+        print_module(&sheet, json_object_array_get_idx(modules, i));
+    print_remap(&sheet, member_object(result, "remap"));
+    if (sheet.verbose)
+        print_details(&sheet, result);
+}
+
+bool report_is_stale(struct json_object *module)
+{
+    return !strcmp(member_text(module, "state"), "stale");
+}
+
+static void print_stale_module(const struct sheet *sheet, struct json_object *module)
+{
+    struct json_object *changes = member_list(module, "changes");
+    const char *state = member_text(module, "state");
+
+    print_painted(sheet->out, sheet->color, PAINT_BOLD, member_text(module, "name"));
+    putc(' ', sheet->out);
+    print_painted(sheet->out, sheet->color, report_is_stale(module) ? PAINT_WARNING : PAINT_NONE,
+                  state);
+    if (*member_text(module, "file")) {
+        fputs(": ", sheet->out);
+        print_safe(sheet->out, member_text(module, "file"), false);
+    }
+    putc('\n', sheet->out);
+    for (size_t i = 0; i < list_length(changes); i++) {
+        struct json_object *change = json_object_array_get_idx(changes, i);
+
+        fprintf(sheet->out, "  %-8s %-9s ", member_text(change, "change"),
+                member_text(change, "kind"));
+        print_safe(sheet->out, member_text(change, "name"), false);
+        putc('\n', sheet->out);
+    }
+}
+
+static void print_stale_object(const struct sheet *sheet, struct json_object *object)
+{
+    struct json_object *holders = member_list(object, "held_by");
+    const char *kind = member_text(object, "kind");
+
+    fputs("old ", sheet->out);
+    print_painted(sheet->out, sheet->color, PAINT_BOLD, member_text(object, "object"));
+    if (*kind)
+        fprintf(sheet->out, " (%s)", kind);
+    if (member_number(object, "count") > 1)
+        fprintf(sheet->out, ", %" PRId64 " of them", member_number(object, "count"));
+    fputs(list_length(holders) ? ", held by\n" : "\n", sheet->out);
+    for (size_t i = 0; i < list_length(holders); i++) {
+        struct json_object *holder = json_object_array_get_idx(holders, i);
+
+        fputs("  ", sheet->out);
+        print_safe(sheet->out, member_text(holder, "path"), false);
+        if (*member_text(holder, "kind"))
+            fprintf(sheet->out, " (%s)", member_text(holder, "kind"));
+        putc('\n', sheet->out);
+    }
+}
+
+/* Modules that cannot be compared are told when they were asked for, or with -v. */
+static bool is_module_told(const struct options *options, struct json_object *module)
+{
+    const char *state = member_text(module, "state");
+
+    return report_is_stale(module) || !strcmp(state, "unreadable") || options->modules.n ||
+           options->verbose;
+}
+
+void report_stale(const struct options *options, struct json_object *result)
+{
+    struct sheet sheet = sheet_for(options, result);
+    struct json_object *modules = member_list(result, "modules");
+    struct json_object *objects = member_list(result, "objects");
+    size_t n_stale = 0;
+
+    if (options->json) {
+        print_json(result);
+        return;
+    }
+    if (options->quiet)
+        return;
+    for (size_t i = 0; i < list_length(modules); i++) {
+        struct json_object *module = json_object_array_get_idx(modules, i);
+
+        n_stale += report_is_stale(module);
+        if (is_module_told(options, module))
+            print_stale_module(&sheet, module);
+    }
+    for (size_t i = 0; i < list_length(objects); i++)
+        print_stale_object(&sheet, json_object_array_get_idx(objects, i));
+    print_count(sheet.out, list_length(modules), "module");
+    fprintf(sheet.out, " compared in %" PRId64 " (python %s): %zu stale\n", sheet.pid,
+            sheet.python, n_stale);
+}
+
+static void print_process(const struct sheet *sheet, struct json_object *process)
+{
+    struct json_object *error = member_object(process, "error");
+    const char *python = member_text(process, "python"), *user = member_text(process, "user");
+
+    fprintf(sheet->out, "%7" PRId64 " ", member_number(process, "pid"));
+    if (*user)
+        fprintf(sheet->out, "%-10s ", user);
+    else
+        fprintf(sheet->out, "%-10" PRId64 " ", member_number(process, "uid"));
+    fprintf(sheet->out, "%-9s ", *python ? python : "-");
+    print_safe(sheet->out, member_text(process, "command"), false);
+    putc('\n', sheet->out);
+    if (!error)
+        return;
+    fputs("        ", sheet->out);
+    print_painted(sheet->out, sheet->color, PAINT_WARNING, member_text(error, "message"));
+    if (*member_text(error, "hint")) {
+        fputs("; ", sheet->out);
+        print_safe(sheet->out, member_text(error, "hint"), false);
+    }
+    putc('\n', sheet->out);
+}
+
+void report_processes(const struct options *options, struct json_object *result)
+{
+    struct sheet sheet = sheet_for(options, result);
+    struct json_object *processes = member_list(result, "processes");
+
+    if (options->json) {
+        print_json(result);
+        return;
+    }
+    if (!options->quiet)
+        fprintf(sheet.out, "%7s %-10s %-9s %s\n", "PID", "USER", "PYTHON", "COMMAND");
+    for (size_t i = 0; i < list_length(processes); i++)
+        print_process(&sheet, json_object_array_get_idx(processes, i));
+}
+
+static void print_error_json(const struct options *options, const struct error *error)
+{
+    struct json_object *object = json_object_new_object(), *body = json_object_new_object();
+
+    if (options->pid)
+        json_object_object_add(object, "pid", json_object_new_int(options->pid));
+    json_object_object_add(body, "code", json_object_new_string(error->code));
+    json_object_object_add(body, "message", json_object_new_string(error->message));
+    json_object_object_add(body, "hint", error->hint ? json_object_new_string(error->hint) : NULL);
+    json_object_object_add(object, "error", body);
+    json_object_object_add(object, "exit", json_object_new_int(error->status));
+    print_json(object);
+    json_object_put(object);
+}
+
+void report_error(const struct options *options, const struct error *error)
+{
+    if (options->json) {
+        print_error_json(options, error);
+        return;
+    }
+    print_painted(stderr, color_wanted(options, stderr), PAINT_BAD, "pyhot: ");
+    print_safe(stderr, error->message, false);
+    if (error->hint) {
+        fputs("; ", stderr);
+        print_safe(stderr, error->hint, false);
+    }
+    putc('\n', stderr);
+}
+
+void report_progress_start(struct progress *progress, const struct options *options)
+{
+    *progress = (struct progress){.wanted = !options->quiet && isatty(STDERR_FILENO)};
+}
+
+void report_progress(const char *phase, uint64_t done, uint64_t total, void *arg)
+{
+    struct progress *progress = arg;
+
+    if (!progress->wanted)
+        return;
+    fputs("\r\033[K", stderr);
+    print_safe(stderr, phase, false);
+    if (total)
+        fprintf(stderr, " %" PRIu64 "/%" PRIu64, done, total);
+    else if (done)
+        fprintf(stderr, " %" PRIu64, done);
+    fflush(stderr);
+    progress->shown = true;
+}
+
+void report_progress_end(struct progress *progress)
+{
+    if (progress->shown)
+        fputs("\r\033[K", stderr);
+    progress->shown = false;
+}
+
+bool report_flush(void)
+{
+    bool lost = ferror(stdout);
+
+    errno = 0;
+    if (fflush(stdout))
+        lost = true;
+    if (lost)
+        fprintf(stderr, "pyhot: cannot write the report: %s\n",
+                errno ? strerror(errno) : "output error");
+    return !lost;
+}
