@@ -132,6 +132,12 @@ static void occupy_standard_descriptors(void)
         close(fd);
 }
 
+/* A failure is worth more to the caller than that its report was lost too. */
+static bool is_failure(enum exit_status status)
+{
+    return status == EXIT_SOURCE_FAILED || status == EXIT_CANNOT_ATTACH || status == EXIT_DEADLINE;
+}
+
 int main(int argc, char **argv)
 {
     struct invocation invocation = {0};
@@ -152,7 +158,7 @@ int main(int argc, char **argv)
         report_error(&options, error);
         error_free(error);
     }
-    if (!report_flush())
+    if (!report_flush() && !is_failure(status))
         status = EXIT_REPORT_LOST;
     free(options.modules.items);
     free(options.new_names.items);

@@ -122,19 +122,24 @@ static void print_exception(const struct sheet *sheet, struct json_object *excep
     putc('\n', sheet->out);
 }
 
-static void print_verdict(const struct sheet *sheet, const char *result)
+static void print_verdict(const struct sheet *sheet, struct json_object *module)
 {
-    if (!strcmp(result, "reloaded"))
-        print_painted(sheet->out, sheet->color, PAINT_GOOD,
-                      sheet->dry_run ? "would be reloaded" : "reloaded");
-    else if (!strcmp(result, "failed"))
-        print_painted(sheet->out, sheet->color, PAINT_BAD, "failed: nothing was changed");
-    else
-        print_painted(sheet->out, sheet->color, PAINT_NONE, result);
-    fprintf(sheet->out, " in %" PRId64, sheet->pid);
-    fputs(" (python ", sheet->out);
+    const char *result = member_text(module, "result");
+    bool reloaded = !strcmp(result, "reloaded"), failed = !strcmp(result, "failed");
+
+    print_painted(sheet->out, sheet->color,
+                  reloaded ? PAINT_GOOD
+                  : failed ? PAINT_BAD
+                           : PAINT_NONE,
+                  reloaded && sheet->dry_run ? "would be reloaded" : result);
+    fprintf(sheet->out, " in %" PRId64 " (python ", sheet->pid);
     print_safe(sheet->out, sheet->python, false);
     putc(')', sheet->out);
+    if (failed)
+        fputs(": the new source failed, nothing was changed", sheet->out);
+    else
+        print_replaced(sheet, member_object(module, "replaced"));
+    putc('\n', sheet->out);
 }
 
 static void print_module(const struct sheet *sheet, struct json_object *module)
@@ -143,9 +148,7 @@ static void print_module(const struct sheet *sheet, struct json_object *module)
 
     print_painted(sheet->out, sheet->color, PAINT_BOLD, member_text(module, "name"));
     putc(' ', sheet->out);
-    print_verdict(sheet, member_text(module, "result"));
-    print_replaced(sheet, member_object(module, "replaced"));
-    putc('\n', sheet->out);
+    print_verdict(sheet, module);
     if (sheet->verbose && *member_text(module, "file")) {
         fputs("  file: ", sheet->out);
         print_safe(sheet->out, member_text(module, "file"), false);
