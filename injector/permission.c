@@ -70,7 +70,8 @@ static struct error *explain_other_user(const struct target *target, uid_t their
 {
     char owner[96], we[96];
 
-    return error_hint(error_new(PERMISSION, "process %d (%s) belongs to %s and pyhot runs as %s",
+    return error_hint(error_new(PERMISSION, "no permission: process %d (%s) belongs to %s and pyhot runs "
+                                "as %s",
                                 target->pid, target->command,
                                 user_name(theirs, owner, sizeof(owner)),
                                 user_name(getuid(), we, sizeof(we))),

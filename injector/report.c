@@ -432,11 +432,12 @@ void report_error(const struct options *options, const struct error *error)
     }
     print_painted(stderr, color_wanted(options, stderr), PAINT_BAD, "pyhot: ");
     print_safe(stderr, error->message, false);
-    if (error->hint) {
-        fputs("; ", stderr);
-        print_safe(stderr, error->hint, false);
-    }
     putc('\n', stderr);
+    if (error->hint) {
+        fputs("       ", stderr);
+        print_safe(stderr, error->hint, false);
+        putc('\n', stderr);
+    }
 }
 
 void report_progress_start(struct progress *progress, const struct options *options)

@@ -13,7 +13,8 @@ void report_attach(const struct options *, struct json_object *result);
 void report_stale(const struct options *, struct json_object *result);
 void report_processes(const struct options *, struct json_object *result);
 
-/* One line on stderr, or with --json the error object on stdout. */
+/* What happened on one line of stderr and what to do about it on the next; with --json the
+ * error object on stdout. */
 void report_error(const struct options *, const struct error *);
 
 /* Is this member of "modules" of list-stale's result stale? */

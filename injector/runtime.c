@@ -191,7 +191,8 @@ struct error *runtime_ready(const struct python *python, const struct target *ta
         return error;
     if (finalizing)
         return error_hint(error_new(EXIT_CANNOT_ATTACH, "finalizing",
-                                    "the Python %s in process %d (%s) is shutting down",
+                                    "the Python %s in process %d (%s) is finalizing: it is shutting "
+                                    "down",
                                     python->version, target->pid, target->command),
                           "it takes no new code");
     if (initialized != 1)

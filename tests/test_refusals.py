@@ -250,7 +250,7 @@ def test_usage(pyhot, arguments):
     done = harness.run_pyhot(*arguments, json_report=False)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""
-    assert done.stderr.startswith("pyhot: ") or "Usage:" in done.stderr
+    assert done.stderr.startswith("pyhot") or "Usage:" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["attach", "--help"], ["--version"]],
