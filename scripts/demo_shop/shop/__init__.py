@@ -1,0 +1,1 @@
+"""A small shop: the program that `make demo` changes while it runs."""
