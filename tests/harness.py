@@ -6,14 +6,17 @@ with a deadline; every process started here is dead at the end of the test.
 """
 
 import ast
+import atexit
 import concurrent.futures
 import glob
 import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -51,8 +54,9 @@ print(json.dumps({
 class Interpreter:
     """One interpreter found on the machine.  `str()` of it is the path to start it by."""
 
-    def __init__(self, answer):
-        self.path = answer["executable"]
+    def __init__(self, start_by, answer):
+        self.path = start_by
+        self.executable = answer["executable"]
         self.version = tuple(answer["version"])
         self.level = answer["level"]
         self.implementation = answer["implementation"]
@@ -89,6 +93,9 @@ class Interpreter:
         return "-".join([version] + kinds)
 
 
+_NAME = re.compile(r"(python|pypy)(\d(\.\d+)?)?(d|t|td)?$")
+
+
 def _candidates():
     home = os.path.expanduser("~")
     directories = os.environ.get("PATH", "").split(":") + [
@@ -97,7 +104,6 @@ def _candidates():
         *glob.glob(home + "/.pyenv/versions/*/bin"),
         *glob.glob(home + "/.local/share/uv/python/*/bin"),
     ]
-    name = re.compile(r"(python|pypy)(\d(\.\d+)?)?(d|t|td)?$")
     seen = set()
     for directory in directories:
         try:
@@ -106,17 +112,40 @@ def _candidates():
             continue
         for file in files:
             path = os.path.realpath(os.path.join(directory, file))
-            if name.match(file) and path not in seen and os.access(path, os.X_OK):
+            if _NAME.match(file) and path not in seen and os.access(path, os.X_OK):
                 seen.add(path)
                 yield path
 
 
-def _ask(path):
+def _candidates_in_root():
+    """Interpreters in the root that scripts/pythons makes: each gets a script that starts it
+    there, so that everybody can start it by a path."""
+    cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+    root = os.path.join(cache, "pyhot", "sid")
+    if os.geteuid() != 0 or not os.path.exists(os.path.join(root, ".complete")):
+        return
+    folders = {tempfile.gettempdir(), str(REPO), os.path.dirname(agent_path()),
+               os.environ.get("PYHOT_ZOO") or str(REPO.parent / "shared")}
+    folders = ":".join(sorted(filter(os.path.isdir, folders)))
+    scripts = tempfile.mkdtemp(prefix="pyhot-root-")
+    atexit.register(shutil.rmtree, scripts, ignore_errors=True)
+    for path in sorted(glob.glob(root + "/usr/bin/python3.[0-9]*")):
+        if _NAME.match(os.path.basename(path)):
+            script = os.path.join(scripts, os.path.basename(path))
+            with open(script, "w") as file:
+                file.write("#!/bin/sh\nexec %s %s %s /usr/bin/%s \"$@\"\n"
+                           % (TESTS / "enter-root", root, folders, os.path.basename(path)))
+            os.chmod(script, 0o755)
+            yield script
+
+
+def _ask(path, outside=False):
     try:
         done = subprocess.run([path, "-c", _QUESTION], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30,
                               env=clean_environment())
-        return Interpreter(json.loads(done.stdout.decode()))
+        answer = json.loads(done.stdout.decode())
+        return Interpreter(path if outside else answer["executable"], answer)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None  # a wrapper without an interpreter behind it, for instance pyenv's shims
 
@@ -125,7 +154,10 @@ def find_interpreters():
     """Every Python of this machine, each once, in the order of versions."""
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         found = {}
-        for interpreter in pool.map(_ask, _candidates()):
+        answers = [pool.submit(_ask, path) for path in _candidates()]
+        answers += [pool.submit(_ask, path, True) for path in _candidates_in_root()]
+        for answer in answers:
+            interpreter = answer.result()
             if interpreter is not None:
                 found.setdefault(interpreter.path, interpreter)
     return sorted(found.values(), key=lambda i: (i.version, i.debug, i.path))
@@ -271,12 +303,13 @@ class Target:
     files     {relative path: text}, written to a directory of its own, which is the working
               directory and in sys.path; `probe` can be imported there.
     command   what follows the interpreter, e.g. ["app.py"] or ["-m", "shop"].
+    paths     more directories for sys.path.
     ready     wait for the program's `probe.ready()` (or its own b"READY\\n" on the descriptor
               number in $PROBE_OUT).
     """
 
     def __init__(self, python, directory, files, command=("app.py",), env=None, ready=True,
-                 prefix=(), options=()):
+                 paths=()):
         self.python = python
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -287,13 +320,13 @@ class Target:
         self._answer, answer_write = os.pipe()
         self._buffer = b""
         environment = clean_environment(
-            PYTHONPATH="%s:%s" % (self.directory, VICTIMS), PYTHONHASHSEED="0",
+            PYTHONPATH=":".join(map(str, [self.directory, VICTIMS, *paths])), PYTHONHASHSEED="0",
             PROBE_IN=str(ask_read), PROBE_OUT=str(answer_write), **(env or {}))
         self.stderr_path = self.directory / "stderr.txt"
         self.stdout_path = self.directory / "stdout.txt"
         with open(self.stderr_path, "wb") as stderr, open(self.stdout_path, "wb") as stdout:
             self.process = subprocess.Popen(
-                [*prefix, str(python), *options, *command], cwd=self.directory, env=environment,
+                [str(python), *command], cwd=self.directory, env=environment,
                 stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
                 pass_fds=(ask_read, answer_write), start_new_session=True)
         os.close(ask_read)

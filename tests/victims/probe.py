@@ -6,6 +6,7 @@ goes away, the process ends, so that no victim outlives its test.
 
 import json
 import os
+import select
 import sys
 import threading
 import traceback
@@ -20,17 +21,24 @@ def ready(serve=True):
     os.write(int(os.environ["PROBE_OUT"]), b"READY\n")
 
 
+def poll():
+    """For programs that must have one thread only: answers what was asked by now."""
+    while select.select([int(os.environ["PROBE_IN"])], [], [], 0)[0]:
+        _answer_one()
+
+
 def _serve():
-    pending = b""
     while True:
-        chunk = os.read(int(os.environ["PROBE_IN"]), 65536)
-        if not chunk:
-            os._exit(97)
-        pending += chunk
-        while b"\n" in pending:
-            line, _, pending = pending.partition(b"\n")
-            answer = json.dumps(_answer(json.loads(line.decode()))) + "\n"
-            os.write(int(os.environ["PROBE_OUT"]), answer.encode())
+        _answer_one()
+
+
+def _answer_one():
+    """One line at a time: the test waits for each answer before it asks again."""
+    line = os.read(int(os.environ["PROBE_IN"]), 65536)
+    if not line:
+        os._exit(97)
+    answer = json.dumps(_answer(json.loads(line.decode()))) + "\n"
+    os.write(int(os.environ["PROBE_OUT"]), answer.encode())
 
 
 def _answer(question):

@@ -1,0 +1,111 @@
+"""The main thread waits in one C call after the other, each of which fails on EINTR.
+
+wait.py CALL MILLISECONDS; a call that does not end by itself is ended by a second thread."""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+import load
+import probe
+
+import mod  # the module that is reloaded
+
+name, ms = sys.argv[1], int(sys.argv[2])
+latest_us = 0
+
+
+def timed():
+    global latest_us
+    late = ctypes.c_int64()
+    load.check_call("wait_" + name, ms, ctypes.byref(late))
+    latest_us = max(latest_us, late.value)
+
+
+def woken(wait, wake):
+    """The second thread waits as long as the first may need to begin its call, and some."""
+    begin = threading.Semaphore(0)
+
+    def waker():
+        while True:
+            begin.acquire()
+            time.sleep(ms / 1000)
+            wake()
+
+    threading.Thread(target=waker, daemon=True).start()
+
+    def one():
+        begin.release()
+        wait()
+    return one
+
+
+def child():
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(ms / 1000)
+        os._exit(5)
+    load.check_call("wait_child", pid)
+
+
+def terminal():
+    import tty
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    return woken(lambda: load.check_call("wait_read", slave), lambda: os.write(master, b"x"))
+
+
+def pipe():
+    reader, writer = os.pipe()
+    return woken(lambda: load.check_call("wait_read", reader), lambda: os.write(writer, b"x"))
+
+
+def accept():
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(5)
+    return woken(lambda: load.check_call("wait_accept", listener.fileno()),
+                 lambda: socket.create_connection(listener.getsockname()).close())
+
+
+def gate():
+    load.check_call("gate_init")
+    return woken(lambda: load.check_call("wait_gate"), lambda: load.check_call("gate_open"))
+
+
+def lock():
+    mutex = threading.Lock()
+    mutex.acquire()
+    return woken(mutex.acquire, mutex.release)
+
+
+main = threading.main_thread().ident
+
+
+def to_main(number):
+    return lambda: signal.pthread_kill(main, number)
+
+
+def sigwait():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    return woken(lambda: load.check_call("wait_signal"), to_main(signal.SIGUSR2))
+
+
+def pause():
+    return woken(lambda: load.check_call("wait_pause"), to_main(signal.SIGUSR1))
+
+
+WOKEN = {"terminal": terminal, "pipe": pipe, "accept": accept, "gate": gate, "lock": lock,
+         "sigwait": sigwait, "pause": pause}
+if name == "sigtimedwait":
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+one = child if name == "child" else WOKEN[name]() if name in WOKEN else timed
+one()
+probe.ready()
+while True:
+    one()
+    load.done()
