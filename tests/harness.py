@@ -281,14 +281,17 @@ def run_pyhot(*arguments, json_report=True, timeout=DEADLINE, **options):
         command.append("--json")
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=timeout, text=True, **options)
-    done.report = None
-    if json_report:
-        try:
-            done.report = json.loads(done.stdout)
-        except ValueError as error:
-            raise AssertionError("%s: stdout is not one JSON object (%s)\nexit %d\n%s\n%s"
-                                 % (command, error, done.returncode, done.stdout, done.stderr))
+    done.report = parse_report(done) if json_report else None
     return done
+
+
+def parse_report(done):
+    """The one JSON object that a finished pyhot wrote."""
+    try:
+        return json.loads(done.stdout)
+    except ValueError as error:
+        raise AssertionError("%s: stdout is not one JSON object (%s)\nexit %d\n%s\n%s"
+                             % (done.args, error, done.returncode, done.stdout, done.stderr))
 
 
 # ---- Targets ----
@@ -347,6 +350,7 @@ class Target:
         line = self._read_line()
         assert line == b"READY", line
         self.snapshot()
+        os.write(self._ask, b"\n")
 
     def _read_line(self, deadline=DEADLINE):
         end = time.monotonic() + deadline
@@ -431,9 +435,9 @@ class Target:
     def alive(self):
         return self.process.poll() is None
 
-    def check_unharmed(self, threads=True, descriptors=True, deadline=DEADLINE):
+    def check_unharmed(self, threads=True, descriptors=True, signals=True, deadline=DEADLINE):
         """Asserts that nothing is left of an attach but the agent's own mapping.  False for
-        `threads` or `descriptors`: the program itself changes those all the time."""
+        `threads`, `descriptors` or `signals`: the program itself changes those all the time."""
         assert self.alive(), "the target died: %s" % self.describe()
         status = proc_status(self.pid)
         assert status["State"][0] not in "Tt", status["State"]
@@ -448,9 +452,10 @@ class Target:
                      lambda: "descriptors %s as before, now %s"
                      % (before.descriptors, proc_descriptors(self.pid)), deadline)
         # A program may change its masks at any time; only a lasting difference is ours.
-        wait_for(lambda: self._signals_differ() is None,
-                 lambda: "signal masks and handlers as before: %s" % self._signals_differ(),
-                 deadline)
+        if signals:
+            wait_for(lambda: self._signals_differ() is None,
+                     lambda: "signal masks and handlers as before: %s" % self._signals_differ(),
+                     deadline)
         after = Snapshot(self.pid)
         added = after.files_mapped() - before.files_mapped()
         strange = {name for name in added if not name.startswith("/memfd:pyhot")}

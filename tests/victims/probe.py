@@ -13,12 +13,17 @@ import traceback
 
 
 def ready(serve=True):
-    """Tells the test that the program is set up, and answers questions from now on."""
+    """Tells the test that the program is set up, waits until the test has looked at it, and
+    answers questions from then on: in a thread, or, with serve=False, when poll() is called."""
+    looked_at = threading.Event()
     if serve:
-        thread = threading.Thread(target=_serve, name="probe")
+        thread = threading.Thread(target=_serve, args=(looked_at,), name="probe")
         thread.daemon = True
         thread.start()
     os.write(int(os.environ["PROBE_OUT"]), b"READY\n")
+    if not os.read(int(os.environ["PROBE_IN"]), 1):
+        os._exit(97)
+    looked_at.set()
 
 
 def poll():
@@ -27,7 +32,8 @@ def poll():
         _answer_one()
 
 
-def _serve():
+def _serve(looked_at):
+    looked_at.wait()
     while True:
         _answer_one()
 

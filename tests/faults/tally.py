@@ -1,0 +1,35 @@
+"""What came of the attaches of one line of the table."""
+
+import collections
+
+
+class Tally:
+    def __init__(self):
+        self.tried = 0
+        self.done = 0
+        self.refused = collections.Counter()  # the word for scripts -> times
+        self.harmed = []                      # a description each
+        self.stop_us = []                     # as reported
+
+    def __add__(self, other):
+        both = Tally()
+        for tally in (self, other):
+            both.tried += tally.tried
+            both.done += tally.done
+            both.refused.update(tally.refused)
+            both.harmed += tally.harmed
+            both.stop_us += tally.stop_us
+        return both
+
+    def count(self, done):
+        """Counts one finished pyhot; returns whether it says that it reloaded."""
+        self.tried += 1
+        if done.returncode in (0, 5):
+            self.done += 1
+            self.stop_us.append(done.report["time"]["stop_us"])
+            return True
+        if done.returncode in (3, 4):
+            self.refused[done.report["error"]["code"]] += 1
+            return False
+        raise AssertionError("pyhot ended with %d\n%s%s"
+                             % (done.returncode, done.stdout, done.stderr))
