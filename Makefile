@@ -5,15 +5,19 @@
 # make clean
 #
 # Longer forms of the tests: make faults (attaches under every load), make bench (ratios).
+# One part of the tests: make unit, make integration TESTS="tests/test_attach.py -k sleep".
+# With FAULTS=1 (and a B= of its own): a pyhot that can be killed at named places, for the tests.
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
 CC      ?= cc
 B       ?= build
+TESTS   ?= tests
+JOBS    ?= $(shell nproc)
 
 WARNINGS  = -Wall -Wextra -Werror
 CFLAGS   ?= -O2 -g
-COMMON    = -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -MMD -MP $(CFLAGS)
+COMMON    = -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -MMD -MP $(CFLAGS) $(if $(FAULTS),-DPYHOT_FAULTS)
 
 INJECTOR_LIBS = -lunwind-ptrace -lunwind-generic -lunwind -ldw -lelf -ljson-c
 INJECTOR_SRC  = $(filter-out injector/agent_blob.S,$(wildcard injector/*.[cS] injector/arch/*.[cS]))
@@ -59,21 +63,28 @@ setup:
 	@scripts/setup
 
 demo: setup
-	@$(MAKE) --no-print-directory -s all
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
 	@scripts/demo $B/pyhot
 
 check: setup
-	@$(MAKE) --no-print-directory all unit
-	@$(MAKE) --no-print-directory integration
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@$(MAKE) --no-print-directory -s unit
+	@$(MAKE) --no-print-directory -s integration
 
 -include tests/unit/unit.mk
 
-integration: all
-	PYHOT=$(abspath $B/pyhot) PYHOT_AGENT=$(abspath $B/pyhot.so) \
-	    /usr/bin/python3 -m pytest -q -p no:cacheprovider tests
+UNDER_TEST = PYHOT=$(abspath $B/pyhot) PYHOT_AGENT=$(abspath $B/pyhot.so) \
+             PYHOT_FAULTS_BINARY=$(abspath $B/faults/pyhot)
 
-faults: all
-	PYHOT=$(abspath $B/pyhot) /usr/bin/python3 tests/faults/run.py --long
+.PHONY: faults-binary
+faults-binary:
+	@$(MAKE) --no-print-directory -s -j$(JOBS) FAULTS=1 B=$B/faults all
+
+integration: all faults-binary
+	$(UNDER_TEST) /usr/bin/python3 -m pytest -p no:cacheprovider -n $(JOBS) -rs $(TESTS)
+
+faults: setup all faults-binary
+	$(UNDER_TEST) /usr/bin/python3 tests/faults/run.py --long
 
 bench: all
 	PYHOT=$(abspath $B/pyhot) PYHOT_AGENT=$(abspath $B/pyhot.so) /usr/bin/python3 scripts/bench

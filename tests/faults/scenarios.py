@@ -176,7 +176,6 @@ class Killed(UnderLoad):
     """pyhot gets a signal at a random instant: the target is on the old or on the new version,
     and the next attach works."""
 
-    may_refuse_all = True
     per_target = 10
     longest = 0.3
 
