@@ -82,6 +82,7 @@ extern void PyErr_WriteUnraisable(PyObject *);
 extern int PyException_SetTraceback(PyObject *, PyObject *);
 extern PyObject *PyException_GetTraceback(PyObject *);
 extern PyObject *PyErr_NewException(const char *, PyObject *, PyObject *);
+extern int PyTraceBack_Print(PyObject *, PyObject *);
 
 /* --- objects */
 extern PyObject *PyObject_GetAttr(PyObject *, PyObject *);
@@ -115,6 +116,7 @@ extern int PyObject_DelItem(PyObject *, PyObject *);
 extern PyObject *PyObject_GetIter(PyObject *);
 extern PyObject *PyIter_Next(PyObject *);
 extern PyObject *PyObject_Dir(PyObject *);
+extern PyObject *PyWeakref_NewRef(PyObject *, PyObject *);
 extern void *PyObject_Malloc(size_t);
 extern void PyObject_Free(void *);
 
@@ -188,6 +190,7 @@ extern PyObject *PyMapping_Keys(PyObject *);
 extern PyObject *PyLong_FromLong(long);
 extern PyObject *PyLong_FromSsize_t(Py_ssize_t);
 extern PyObject *PyLong_FromSize_t(size_t);
+extern PyObject *PyLong_FromUnsignedLong(unsigned long);
 extern PyObject *PyLong_FromVoidPtr(void *);
 extern long PyLong_AsLong(PyObject *);
 extern long PyLong_AsLongAndOverflow(PyObject *, int *);
@@ -234,6 +237,7 @@ extern PyObject *PyModule_GetDict(PyObject *);
 extern PyObject *PyModule_NewObject(PyObject *);
 extern PyObject *PyModule_GetNameObject(PyObject *);
 extern PyObject *PyCFunction_NewEx(PyMethodDef *, PyObject *, PyObject *);
+extern PyObject *PyCFunction_GetSelf(PyObject *);
 extern PyObject *PyEval_EvalCode(PyObject *, PyObject *, PyObject *);
 extern PyObject *Py_CompileStringObject(const char *, PyObject *, int, void *, int);
 extern long PyImport_GetMagicNumber(void);

@@ -1,0 +1,64 @@
+/* The collector's switch: PyGC_Disable and its like from 3.10 on (Include/objimpl.h); before, the
+ * functions of the module gc, which is built in.  If the target never imported gc it does not
+ * stay in sys.modules. */
+#include "collector.h"
+
+/* gc.NAME(); new reference. */
+static PyObject *call_gc(const char *name)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    bool imported = PyDict_GetItemString(modules, "gc") != NULL;
+    PyObject *gc = PyImport_ImportModule("gc");
+    PyObject *result = gc ? PyObject_CallMethod(gc, name, NULL) : NULL;
+
+    if (gc && !imported && PyDict_DelItemString(modules, "gc") < 0)
+        PyErr_Clear();
+    Py_DecRef(gc);
+    return result;
+}
+
+static int call_gc_for_int(const char *name)
+{
+    PyObject *result = call_gc(name);
+    int value = result ? PyObject_IsTrue(result) : -1;
+
+    Py_DecRef(result);
+    return value;
+}
+
+int collector_pause(bool *was_on)
+{
+    int on;
+
+    if (PyGC_Disable) {
+        *was_on = PyGC_Disable();
+        return 0;
+    }
+    on = call_gc_for_int("isenabled");
+    *was_on = on == 1;
+    return on < 0 || call_gc_for_int("disable") < 0 ? -1 : 0;
+}
+
+void collector_resume(bool was_on)
+{
+    PyObject *type, *value, *traceback;
+
+    if (!was_on)
+        return;
+    if (PyGC_Enable) {
+        PyGC_Enable();
+        return;
+    }
+    PyErr_Fetch(&type, &value, &traceback);
+    if (call_gc_for_int("enable") < 0)
+        PyErr_Clear();
+    PyErr_Restore(type, value, traceback);
+}
+
+int collector_collect(void)
+{
+    PyObject *result = call_gc("collect");
+
+    Py_DecRef(result);
+    return result ? 0 : -1;
+}
