@@ -102,9 +102,9 @@ static const struct argp argp = {
     .args_doc = "PID MODULE...",
     .doc = "Reload MODULEs (as in sys.modules; __main__ too) in process PID, all or none.\v"
            "Exit status: 0 done, or nothing to do; 1 the new source failed, nothing changed; "
-           "2 usage; 3 cannot attach to this process; 4 the time was over, nothing changed; 5 done, "
-           "but references remain that could not be rewritten (they are listed); 7 done, but the "
-           "report could not be written.",
+           "2 usage; 3 cannot attach to this process; 4 the time was over, nothing changed; "
+           "5 done, but references remain that could not be rewritten (they are listed); "
+           "7 done, but the report could not be written.",
     .children = common_options,
 };
 

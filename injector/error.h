@@ -13,8 +13,8 @@ enum exit_status {
     EXIT_CANNOT_ATTACH = 3,
     EXIT_DEADLINE = 4, /* deadline passed; target unchanged */
     EXIT_REFERENCES_LEFT = 5,
-    EXIT_STALE = 6,        /* list-stale --exit-code: something is stale */
-    EXIT_REPORT_LOST = 7,  /* done, but the report could not be written to stdout */
+    EXIT_STALE = 6,       /* list-stale --exit-code: something is stale */
+    EXIT_REPORT_LOST = 7, /* done, but the report could not be written to stdout */
 };
 
 struct error {
@@ -30,8 +30,8 @@ struct error *error_new(enum exit_status, const char *code, const char *message,
     __attribute__((format(printf, 3, 4), warn_unused_result));
 
 /* As error_new, with ": strerror(errnum)" behind the message. */
-struct error *error_errno(enum exit_status, const char *code, int errnum, const char *message,
-                          ...) __attribute__((format(printf, 4, 5), warn_unused_result));
+struct error *error_errno(enum exit_status, const char *code, int errnum, const char *message, ...)
+    __attribute__((format(printf, 4, 5), warn_unused_result));
 
 /* Sets the hint; returns its argument. */
 struct error *error_hint(struct error *, const char *hint, ...)

@@ -132,8 +132,7 @@ bool image_writable_segment(const struct image *image, uint64_t *start, uint64_t
     for (size_t i = 0; i < n; i++) {
         GElf_Phdr segment;
 
-        if (gelf_getphdr(elf, i, &segment) && segment.p_type == PT_LOAD &&
-            segment.p_flags & PF_W) {
+        if (gelf_getphdr(elf, i, &segment) && segment.p_type == PT_LOAD && segment.p_flags & PF_W) {
             *start = segment.p_vaddr + bias;
             *size = segment.p_memsz;
             return true;

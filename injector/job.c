@@ -78,9 +78,8 @@ struct json_object *job_complete(struct json_object *answer, pid_t pid, const ch
             json_object_object_add(time, key, json_object_get(value));
     }
     if (json_object_is_type(answer, json_type_object)) {
-        json_object_object_foreach(answer, key, value)
-            if (strcmp(key, "time"))
-                json_object_object_add(whole, key, json_object_get(value));
+        json_object_object_foreach(answer, key, value) if (strcmp(key, "time"))
+            json_object_object_add(whole, key, json_object_get(value));
     }
     json_object_object_del(whole, "exit"); /* stays the last */
     json_object_object_add(whole, "time", time);
@@ -122,8 +121,8 @@ static struct error *inject_and_read(const struct options *options, const struct
     error = channel_read(&injection, target, deadline_ns, report_progress, &progress, result);
     report_progress_end(&progress);
     if (!error)
-        *result = job_complete(*result, target->pid, python->version,
-                               (now_ns() - start_ns) / 1e6, injection.stop_ns / 1000);
+        *result = job_complete(*result, target->pid, python->version, (now_ns() - start_ns) / 1e6,
+                               injection.stop_ns / 1000);
     inject_end(&injection);
     return error;
 }

@@ -42,8 +42,7 @@ static bool find_entry(Elf *elf, struct agent_elf *agent)
 /* The build id in one PT_NOTE segment. */
 static bool find_build_id(Elf *elf, const GElf_Phdr *segment, struct agent_elf *agent)
 {
-    Elf_Data *data =
-        elf_getdata_rawchunk(elf, segment->p_offset, segment->p_filesz, ELF_T_NHDR);
+    Elf_Data *data = elf_getdata_rawchunk(elf, segment->p_offset, segment->p_filesz, ELF_T_NHDR);
     size_t at = 0, next, name, description;
     GElf_Nhdr note;
 

@@ -70,7 +70,8 @@ static struct error *explain_other_user(const struct target *target, uid_t their
 {
     char owner[96], we[96];
 
-    return error_hint(error_new(PERMISSION, "no permission: process %d (%s) belongs to %s and pyhot runs "
+    return error_hint(error_new(PERMISSION,
+                                "no permission: process %d (%s) belongs to %s and pyhot runs "
                                 "as %s",
                                 target->pid, target->command,
                                 user_name(theirs, owner, sizeof(owner)),
@@ -100,7 +101,8 @@ static struct error *explain_yama(const struct target *target, int scope)
         return error_hint(error, "set kernel.yama.ptrace_scope to 1 in /etc/sysctl.d and reboot");
     if (scope == 2)
         return error_hint(error, "run pyhot as root (sudo)");
-    return error_hint(error, "run pyhot as root (sudo), or: sudo sysctl kernel.yama.ptrace_scope=0");
+    return error_hint(error,
+                      "run pyhot as root (sudo), or: sudo sysctl kernel.yama.ptrace_scope=0");
 }
 
 /* The inode of /proc/PID/ns/user names the namespace (namespaces(7)); 0: may not be seen. */
@@ -123,8 +125,9 @@ static bool in_other_user_namespace(const struct target *target)
 /* What is left when we have CAP_SYS_PTRACE, or are of the same user and nothing else shows. */
 static struct error *explain_rest(const struct target *target, const struct proc_status *us)
 {
-    struct error *error = error_new(PERMISSION, "the kernel does not let pyhot trace process %d (%s)",
-                                    target->pid, target->command);
+    struct error *error =
+        error_new(PERMISSION, "the kernel does not let pyhot trace process %d (%s)", target->pid,
+                  target->command);
 
     if (us->seccomp == 2)
         return error_hint(error, "a seccomp filter is on pyhot: in a container, start it with "
@@ -158,11 +161,12 @@ static struct error *explain_unprivileged(const struct target *target,
     int scope = yama_scope();
 
     if (us->uid[1] == 0)
-        return error_hint(error_new(PERMISSION,
-                                    "pyhot runs as root without CAP_SYS_PTRACE (a container?) and "
-                                    "may not trace process %d (%s)",
-                                    target->pid, target->command),
-                          "start the container with --cap-add=SYS_PTRACE, or run pyhot on the host");
+        return error_hint(
+            error_new(PERMISSION,
+                      "pyhot runs as root without CAP_SYS_PTRACE (a container?) and "
+                      "may not trace process %d (%s)",
+                      target->pid, target->command),
+            "start the container with --cap-add=SYS_PTRACE, or run pyhot on the host");
     for (int i = 0; i < 3; i++)
         if (them->uid[i] != us->uid[0])
             return explain_other_user(target, them->uid[i]);
@@ -172,11 +176,12 @@ static struct error *explain_unprivileged(const struct target *target,
                                     target->pid, target->command),
                           "run pyhot as root (sudo)");
     if (!is_dumpable(target, them->uid[1]))
-        return error_hint(error_new(PERMISSION,
-                                    "process %d (%s) is not dumpable: it changed its user, its file "
-                                    "is not readable, or it called prctl(PR_SET_DUMPABLE, 0)",
-                                    target->pid, target->command),
-                          "run pyhot as root (sudo)");
+        return error_hint(
+            error_new(PERMISSION,
+                      "process %d (%s) is not dumpable: it changed its user, its file "
+                      "is not readable, or it called prctl(PR_SET_DUMPABLE, 0)",
+                      target->pid, target->command),
+            "run pyhot as root (sudo)");
     if (them->permitted & ~us->permitted)
         return error_hint(error_new(PERMISSION,
                                     "process %d (%s) has capabilities that pyhot has not",

@@ -26,8 +26,9 @@ int proc_parse_stat(const char *text, struct proc_stat *stat)
         return -1;
     memcpy(stat->command, open + 1, length);
     stat->command[length] = 0;
-    if (sscanf(close + 1, " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
-                          "%*d %" SCNu64,
+    if (sscanf(close + 1,
+               " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+               "%*d %" SCNu64,
                &stat->state, &stat->flags, &stat->start_time) != 3)
         return -1;
     return 0;

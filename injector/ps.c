@@ -52,10 +52,10 @@ static bool is_named_python(const char *command)
 /* Whether what target_open or python_find said means that this is no Python at all. */
 static bool is_other(const struct error *error, const char *command)
 {
-    static const char *const not_looked_into[] = {"permission", "traced", "stopped", "zombie",
-                                                  "wrong-machine", "unreadable-file"};
-    static const char *const certain[] = {"not-python",   "kernel-thread",   "not-a-process",
-                                          "self",         "no-such-process", "process-ended",
+    static const char *const not_looked_into[] = {"permission", "traced",        "stopped",
+                                                  "zombie",     "wrong-machine", "unreadable-file"};
+    static const char *const certain[] = {"not-python", "kernel-thread",   "not-a-process",
+                                          "self",       "no-such-process", "process-ended",
                                           "read-memory"};
 
     for (size_t i = 0; i < sizeof(certain) / sizeof(*certain); i++)
@@ -112,7 +112,8 @@ static struct json_object *describe(pid_t pid)
     json_object_object_add(process, "pid", json_object_new_int(pid));
     json_object_object_add(process, "uid", json_object_new_int64(status.uid[1]));
     json_object_object_add(process, "user", user ? json_object_new_string(user->pw_name) : NULL);
-    json_object_object_add(process, "python", error ? NULL : json_object_new_string(python.version));
+    json_object_object_add(process, "python",
+                           error ? NULL : json_object_new_string(python.version));
     json_object_object_add(process, "command", json_object_new_string(command));
     json_object_object_add(process, "error", error ? describe_error(error) : NULL);
     error_free(error);

@@ -63,8 +63,7 @@ static struct error *name_library(struct python *python, const struct image *ima
     python->library = image_soname(image);
     if (!python->library)
         python->library = strdup(image->mapping->path);
-    return python->library ? NULL
-                           : error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
+    return python->library ? NULL : error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
 }
 
 /* Reads the CPython that `image` is, if it is one: *found. */
@@ -94,10 +93,9 @@ static struct error *examine_image(struct python *python, const struct target *t
 static struct error *error_unreadable(const struct target *target, const struct mapping *mapping,
                                       int errnum)
 {
-    struct error *error =
-        error_errno(EXIT_CANNOT_ATTACH, "unreadable-file", errnum,
-                    "cannot read %s as process %d (%s) has it mapped", mapping->path, target->pid,
-                    target->command);
+    struct error *error = error_errno(EXIT_CANNOT_ATTACH, "unreadable-file", errnum,
+                                      "cannot read %s as process %d (%s) has it mapped",
+                                      mapping->path, target->pid, target->command);
 
     return error_hint(error, errnum == ESTALE || errnum == ENOENT
                                  ? "the file was replaced or deleted: run pyhot as root (sudo)"
@@ -166,14 +164,13 @@ static struct error *find_interpreter(struct python *python, const struct target
 
 /* The files that may hold the C library's functions.  Before glibc 2.34 dlopen is in libdl and
  * pthread_create in libpthread, so those come first; musl is all in its loader. */
-static const char *const libc_files[] = {"libpthread", "libdl", "libc.so", "libc-", "ld-musl-",
-                                         "libc.musl-"};
+static const char *const libc_files[] = {"libpthread", "libdl",    "libc.so",
+                                         "libc-",      "ld-musl-", "libc.musl-"};
 
 static const struct mapping *mapping_of_file(const struct target *target, const char *prefix)
 {
     for (size_t i = 0; i < target->n_maps; i++)
-        if (is_image(&target->maps[i]) &&
-            starts_with(base_name(target->maps[i].path), prefix))
+        if (is_image(&target->maps[i]) && starts_with(base_name(target->maps[i].path), prefix))
             return &target->maps[i];
     return NULL;
 }
@@ -186,7 +183,7 @@ static struct error *find_libc(struct python *python, const struct target *targe
         {.name = "pthread_self"}, {.name = "close"},
     };
     uint64_t *const addresses[] = {
-        &python->dlopen, &python->dlsym,          &python->dlerror,      &python->munmap,
+        &python->dlopen,         &python->dlsym,          &python->dlerror,      &python->munmap,
         &python->pthread_create, &python->pthread_detach, &python->pthread_self, &python->close,
     };
     const size_t n = sizeof(symbols) / sizeof(*symbols);

@@ -35,8 +35,8 @@ static struct sheet sheet_for(const struct options *options, struct json_object 
 
 static void print_json(struct json_object *object)
 {
-    puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN |
-                                                    JSON_C_TO_STRING_NOSLASHESCAPE));
+    puts(json_object_to_json_string_ext(object,
+                                        JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 /* "6 dict, 4 instance": the members of an object of numbers that are not 0, or its list of
@@ -366,8 +366,8 @@ void report_stale(const struct options *options, struct json_object *result)
     for (size_t i = 0; i < list_length(objects); i++)
         print_stale_object(&sheet, json_object_array_get_idx(objects, i));
     print_count(sheet.out, list_length(modules), "module");
-    fprintf(sheet.out, " compared in %" PRId64 " (python %s): %zu stale\n", sheet.pid,
-            sheet.python, n_stale);
+    fprintf(sheet.out, " compared in %" PRId64 " (python %s): %zu stale\n", sheet.pid, sheet.python,
+            n_stale);
 }
 
 static void print_process(const struct sheet *sheet, struct json_object *process)

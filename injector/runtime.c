@@ -6,32 +6,10 @@
 #include <string.h>
 
 #include "cleanup.h"
+#include "runtime_layout.h"
 
 #define FIRST_MINOR 8
-#define LAST_MINOR 15
-
-/* The head of _Py_DebugOffsets, with which _PyRuntime begins from 3.13 on:
- * Include/internal/pycore_runtime.h (3.13), pycore_debug_offsets.h (3.14).  What follows
- * these members differs between minor versions. */
-struct debug_offsets {
-    char cookie[8];
-    uint64_t version; /* PY_VERSION_HEX */
-    uint64_t free_threaded;
-    struct {
-        uint64_t size, finalizing, interpreters_head;
-    } runtime_state;
-};
-
-/* _PyRuntimeState of the versions before: Include/internal/pycore_runtime.h (pycore_pystate.h
- * in 3.8).  The same in all micro versions; tests/unit/layout compares. */
-static const struct {
-    int last_minor;
-    unsigned initialized; /* int */
-    unsigned finalizing;  /* PyThreadState * */
-} runtime_fields[] = {
-    {10, 12, 16},
-    {12, 16, 24},
-};
+#define LAST_MINOR  15
 
 void runtime_decode_version(struct python *python, uint32_t hex)
 {
@@ -45,8 +23,8 @@ void runtime_decode_version(struct python *python, uint32_t hex)
         snprintf(python->version, sizeof(python->version), "%d.%d.%d%s%u", python->major,
                  python->minor, python->micro, level, hex & 0xf);
     else
-        snprintf(python->version, sizeof(python->version), "%d.%d.%d", python->major,
-                 python->minor, python->micro);
+        snprintf(python->version, sizeof(python->version), "%d.%d.%d", python->major, python->minor,
+                 python->micro);
 }
 
 bool runtime_parse_version(struct python *python, const char *text)
@@ -158,22 +136,19 @@ struct error *runtime_version(struct python *python, const struct target *target
     return check_served(python, target, &offsets);
 }
 
-/* The addresses of _PyRuntime.initialized and ._finalizing. */
+/* The addresses of _PyRuntime.initialized and ._finalizing; the version is a known one. */
 static void locate_fields(const struct python *python, const struct debug_offsets *offsets,
                           uint64_t *initialized, uint64_t *finalizing)
 {
-    size_t i = 0;
+    const struct runtime_layout *layout = runtime_layout(python->minor);
 
-    if (offsets->cookie[0]) {
-        /* `int initialized` is the last of five before the pointer, from 3.13 to 3.15. */
+    if (offsets->cookie[0] || !layout) {
         *finalizing = python->runtime + offsets->runtime_state.finalizing;
-        *initialized = *finalizing - 8;
+        *initialized = *finalizing - INITIALIZED_TO_FINALIZING;
         return;
     }
-    while (runtime_fields[i].last_minor < python->minor)
-        i++;
-    *finalizing = python->runtime + runtime_fields[i].finalizing;
-    *initialized = python->runtime + runtime_fields[i].initialized;
+    *finalizing = python->runtime + layout->finalizing;
+    *initialized = python->runtime + layout->initialized;
 }
 
 struct error *runtime_ready(const struct python *python, const struct target *target)
@@ -190,11 +165,12 @@ struct error *runtime_ready(const struct python *python, const struct target *ta
         (error = target_read(target, finalizing_at, &finalizing, sizeof(finalizing))))
         return error;
     if (finalizing)
-        return error_hint(error_new(EXIT_CANNOT_ATTACH, "finalizing",
-                                    "the Python %s in process %d (%s) is finalizing: it is shutting "
-                                    "down",
-                                    python->version, target->pid, target->command),
-                          "it takes no new code");
+        return error_hint(
+            error_new(EXIT_CANNOT_ATTACH, "finalizing",
+                      "the Python %s in process %d (%s) is finalizing: it is shutting "
+                      "down",
+                      python->version, target->pid, target->command),
+            "it takes no new code");
     if (initialized != 1)
         return error_not_initialised(target);
     return NULL;

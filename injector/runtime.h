@@ -1,5 +1,5 @@
 /* What can be told from outside about a CPython by reading its memory: version, flavour, and
- * whether it can run code now.  All that the injector knows of CPython's layouts is in runtime.c. */
+ * whether it can run code now.  The layouts are in runtime_layout.h. */
 #ifndef PYHOT_RUNTIME_H
 #define PYHOT_RUNTIME_H
 

@@ -20,10 +20,10 @@
 #include "procfs.h"
 
 #if defined(__x86_64__)
-#define OUR_MACHINE EM_X86_64
+#define OUR_MACHINE      EM_X86_64
 #define OUR_MACHINE_NAME "x86-64"
 #elif defined(__aarch64__)
-#define OUR_MACHINE EM_AARCH64
+#define OUR_MACHINE      EM_AARCH64
 #define OUR_MACHINE_NAME "aarch64"
 #endif
 
@@ -37,9 +37,9 @@ static struct error *error_gone(const struct target *target)
 static struct error *error_no_such_process(pid_t pid)
 {
     if (access("/proc/self/stat", R_OK))
-        return error_hint(
-            error_new(EXIT_CANNOT_ATTACH, "no-proc", "cannot look at process %d: no /proc here", pid),
-            "mount it: mount -t proc proc /proc");
+        return error_hint(error_new(EXIT_CANNOT_ATTACH, "no-proc",
+                                    "cannot look at process %d: no /proc here", pid),
+                          "mount it: mount -t proc proc /proc");
     if (!kill(pid, 0) || errno == EPERM) /* proc(5): mounted with hidepid */
         return error_hint(error_new(EXIT_CANNOT_ATTACH, "permission",
                                     "process %d is hidden: it belongs to another user", pid),
@@ -107,12 +107,12 @@ static struct error *check_machine(const struct target *target)
                          target->command);
     machine = ident[EI_NIDENT + 2] | ident[EI_NIDENT + 3] << 8; /* e_machine, little endian */
     if (ident[EI_CLASS] != ELFCLASS64 || machine != OUR_MACHINE)
-        return error_hint(error_new(EXIT_CANNOT_ATTACH, "wrong-machine",
-                                    "process %d (%s) runs a %s program; this pyhot serves 64-bit "
-                                    OUR_MACHINE_NAME,
-                                    target->pid, target->command,
-                                    ident[EI_CLASS] == ELFCLASS32 ? "32-bit" : "foreign"),
-                          "use a pyhot built for that machine");
+        return error_hint(
+            error_new(
+                EXIT_CANNOT_ATTACH, "wrong-machine",
+                "process %d (%s) runs a %s program; this pyhot serves 64-bit " OUR_MACHINE_NAME,
+                target->pid, target->command, ident[EI_CLASS] == ELFCLASS32 ? "32-bit" : "foreign"),
+            "use a pyhot built for that machine");
     return NULL;
 }
 

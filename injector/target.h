@@ -17,10 +17,10 @@ struct mapping {
 
 struct target {
     pid_t pid;
-    int pidfd;            /* -1 on kernels before 5.3 */
-    uint64_t start_time;  /* field 22 of /proc/PID/stat: tells a reused pid */
+    int pidfd;           /* -1 on kernels before 5.3 */
+    uint64_t start_time; /* field 22 of /proc/PID/stat: tells a reused pid */
     uid_t uid;
-    char *command;        /* comm */
+    char *command; /* comm */
     struct mapping *maps;
     size_t n_maps;
 };

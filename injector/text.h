@@ -11,12 +11,12 @@
 #include "options.h"
 
 /* Members of a JSON object, with a default where there is none of that type. */
-const char *member_text(struct json_object *, const char *key);        /* "" */
-int64_t member_number(struct json_object *, const char *key);          /* 0 */
-double member_real(struct json_object *, const char *key);             /* 0 */
+const char *member_text(struct json_object *, const char *key);           /* "" */
+int64_t member_number(struct json_object *, const char *key);             /* 0 */
+double member_real(struct json_object *, const char *key);                /* 0 */
 struct json_object *member_list(struct json_object *, const char *key);   /* NULL */
 struct json_object *member_object(struct json_object *, const char *key); /* NULL */
-size_t list_length(struct json_object *);                              /* NULL: 0 */
+size_t list_length(struct json_object *);                                 /* NULL: 0 */
 
 /* Prints `text` with control characters as \x1b; tabs stay, newlines too if `lines`. */
 void print_safe(FILE *, const char *text, bool lines);

@@ -239,7 +239,7 @@ extern PyObject *PyModule_GetNameObject(PyObject *);
 extern PyObject *PyCFunction_NewEx(PyMethodDef *, PyObject *, PyObject *);
 extern PyObject *PyCFunction_GetSelf(PyObject *);
 extern PyObject *PyEval_EvalCode(PyObject *, PyObject *, PyObject *);
-extern PyObject *Py_CompileStringObject(const char *, PyObject *, int, void *, int);
+extern PyObject *Py_CompileStringObject(const char *, PyObject *, int, PyCompilerFlags *, int);
 extern long PyImport_GetMagicNumber(void);
 extern PyObject *PyMarshal_ReadObjectFromString(const char *, Py_ssize_t);
 

@@ -1,0 +1,42 @@
+/* Where things are in _PyRuntime, read from outside.  tests/unit/layout compares this with the
+ * headers of every interpreter on the machine. */
+#ifndef PYHOT_RUNTIME_LAYOUT_H
+#define PYHOT_RUNTIME_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The head of _Py_DebugOffsets, with which _PyRuntime begins from 3.13 on:
+ * Include/internal/pycore_runtime.h (3.13), pycore_debug_offsets.h (3.14).  What follows
+ * these members differs between minor versions. */
+struct debug_offsets {
+    char cookie[8];
+    uint64_t version; /* PY_VERSION_HEX */
+    uint64_t free_threaded;
+    struct {
+        uint64_t size, finalizing, interpreters_head;
+    } runtime_state;
+};
+
+/* There `int initialized` is the last of five before the pointer `_finalizing`. */
+#define INITIALIZED_TO_FINALIZING 8
+
+/* _PyRuntimeState of the versions before: Include/internal/pycore_runtime.h (pycore_pystate.h
+ * in 3.8), the same in all micro versions. */
+struct runtime_layout {
+    int last_minor;
+    unsigned initialized; /* int */
+    unsigned finalizing;  /* PyThreadState * */
+};
+
+static inline const struct runtime_layout *runtime_layout(int minor)
+{
+    static const struct runtime_layout layouts[] = {{10, 12, 16}, {12, 16, 24}};
+
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++)
+        if (minor <= layouts[i].last_minor)
+            return &layouts[i];
+    return NULL;
+}
+
+#endif

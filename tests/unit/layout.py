@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Is what agent/cpython/ and injector/ believe of CPython so in each interpreter of this machine?
+
+For every interpreter with headers: our declarations are compiled behind its Python.h, sizes,
+offsets and constants are compared, and the functions that the agent needs are looked up in it.
+
+usage: layout.py CC BUILD-FOLDER
+"""
+
+import concurrent.futures
+import pathlib
+import re
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent))
+import harness  # noqa: E402
+
+
+def run(*command):
+    """(succeeded, what it said)"""
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, universal_newlines=True)
+    return done.returncode == 0, done.stdout
+
+
+def headers_of(interpreter):
+    """The folder with its Python.h, or None."""
+    good, answer = run(interpreter.path, "-c",
+                       "import sysconfig; print(sysconfig.get_paths()['include'])")
+    folder = pathlib.Path(answer.strip())
+    return folder if good and (folder / "Python.h").exists() else None
+
+
+def write_undef(folder):
+    """#undef for every function that api.h declares: a macro of that name would change our
+    declaration into something that is not compared."""
+    text = (ROOT / "agent/cpython/api.h").read_text()
+    names = sorted(set(re.findall(r"\b(_?Py\w+)\(", text)))
+    (folder / "layout_undef.h").write_text("".join("#undef %s\n" % name for name in names))
+
+
+def check_signatures(compile_, folder):
+    return run(*compile_, "-I", folder, "-fsyntax-only", HERE / "layout_api.c")
+
+
+def check_values(compile_, folder):
+    for defines, output in ((["-DTHEIRS"], "theirs.o"), ([], "ours.o")):
+        good, said = run(*compile_, *defines, "-c", HERE / "layout_values.c",
+                         "-o", folder / output)
+        if not good:
+            return good, said
+    good, said = run(*compile_, HERE / "layout_compare.c", folder / "theirs.o",
+                     folder / "ours.o", "-o", folder / "compare")
+    return run(folder / "compare") if good else (good, said)
+
+
+def check_symbols(interpreter, agent):
+    """Every function that the agent imports and is not weak is there at run time."""
+    good, said = run("nm", "-D", "--undefined-only", agent)
+    if not good:
+        return good, said
+    needed = re.findall(r" U (_?Py\w+)$", said, re.M)
+    question = ("import ctypes; api = ctypes.pythonapi;"
+                "print([n for n in %r if not hasattr(api, n)])" % needed)
+    good, said = run(interpreter.path, "-c", question)
+    return good and said.strip() == "[]", "missing: " + said
+
+
+def check(cc, build, interpreter):
+    """None, or what is wrong, or a text that begins with "skipped"."""
+    headers = headers_of(interpreter)
+    if not headers:
+        return "skipped: it has no headers here"
+    folder = build / interpreter.id
+    folder.mkdir(parents=True, exist_ok=True)
+    write_undef(folder)
+    compile_ = [cc, "-std=gnu11", "-D_GNU_SOURCE", "-w", "-DMINOR=%d" % interpreter.minor[1],
+                "-I", headers, "-I", headers / "internal"]
+    for good, said in (check_signatures(compile_, folder), check_values(compile_, folder),
+                       check_symbols(interpreter, build.parent.parent / "pyhot.so")):
+        if not good:
+            return said
+    return None
+
+
+def main():
+    cc, build = sys.argv[1], pathlib.Path(sys.argv[2]).resolve()
+    interpreters = [i for i in harness.find_interpreters() if i.is_target]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        verdicts = list(pool.map(lambda i: check(cc, build, i), interpreters))
+    failed = False
+    for interpreter, verdict in zip(interpreters, verdicts):
+        print("layout of %s: %s" % (interpreter.id, verdict or "as believed"))
+        failed = failed or bool(verdict) and not verdict.startswith("skipped")
+    if not interpreters:
+        print("layout: no CPython that pyhot serves was found")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
