@@ -34,16 +34,15 @@ def headers_of(interpreter):
     return folder if good and (folder / "Python.h").exists() else None
 
 
-def write_undef(folder):
-    """#undef for every function that api.h declares: a macro of that name would change our
-    declaration into something that is not compared."""
-    text = (ROOT / "agent/cpython/api.h").read_text()
-    names = sorted(set(re.findall(r"\b(_?Py\w+)\(", text)))
-    (folder / "layout_undef.h").write_text("".join("#undef %s\n" % name for name in names))
-
-
 def check_signatures(compile_, folder):
-    return run(*compile_, "-I", folder, "-fsyntax-only", HERE / "layout_api.c")
+    """Our declarations behind the interpreter's own: one that differs does not compile.  A macro of
+    the same name would change ours into something that is not compared, so each is undefined."""
+    api = ROOT / "agent/cpython/api.h"
+    names = sorted(set(re.findall(r"\b(_?Py\w+)\(", api.read_text())))
+    source = folder / "layout_api.c"
+    source.write_text("#include <Python.h>\n%s#include \"%s\"\n"
+                      % ("".join("#undef %s\n" % name for name in names), api))
+    return run(*compile_, "-fsyntax-only", source)
 
 
 def check_values(compile_, folder):
@@ -76,7 +75,6 @@ def check(cc, build, interpreter):
         return "skipped: it has no headers here"
     folder = build / interpreter.id
     folder.mkdir(parents=True, exist_ok=True)
-    write_undef(folder)
     compile_ = [cc, "-std=gnu11", "-D_GNU_SOURCE", "-w", "-DMINOR=%d" % interpreter.minor[1],
                 "-I", headers, "-I", headers / "internal"]
     for good, said in (check_signatures(compile_, folder), check_values(compile_, folder),

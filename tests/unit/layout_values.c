@@ -2,6 +2,10 @@
  * else in terms of ours. */
 #include <stddef.h>
 
+#ifndef MINOR
+#define MINOR 13
+#endif
+
 #include "layout.h"
 
 #ifdef THEIRS
