@@ -242,6 +242,7 @@ extern PyObject *PyEval_EvalCode(PyObject *, PyObject *, PyObject *);
 extern PyObject *Py_CompileStringObject(const char *, PyObject *, int, PyCompilerFlags *, int);
 extern long PyImport_GetMagicNumber(void);
 extern PyObject *PyMarshal_ReadObjectFromString(const char *, Py_ssize_t);
+extern int PyCompile_OpcodeStackEffectWithJump(int, int, int);
 
 #ifndef Py_PYTHON_H
 extern PyObject *PyModule_Create2(PyModuleDef *, int);

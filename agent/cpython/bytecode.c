@@ -1,0 +1,482 @@
+/* Decoding bytecode.
+ *
+ * Facts, with their source:
+ *   - names and classes of opcodes: the module `opcode` (opmap, hasjrel, hasjabs, hasname,
+ *     haslocal), Lib/opcode.py, Lib/_opcode_metadata.py (3.13+).
+ *   - `co_code` gives the code unspecialised (3.11+: _PyCode_GetCode), CACHE entries are 0.
+ *   - jump arguments count bytes to 3.9, instructions from 3.10; relative ones start after
+ *     the instruction's caches; "BACKWARD" ones go back (Lib/dis.py).
+ *   - name arguments carry flag bits: LOAD_GLOBAL one from 3.11, LOAD_ATTR one from 3.12,
+ *     LOAD_SUPER_ATTR two, IMPORT_NAME two from 3.15 (Lib/dis.py, Python/bytecodes.c).
+ *   - IMPORT_STAR is CALL_INTRINSIC_1 2 from 3.12 (Include/internal/pycore_intrinsics.h).
+ *   - effects on the stack: PyCompile_OpcodeStackEffectWithJump, exported from 3.8. */
+#include "bytecode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "introspect.h"
+#include "version.h"
+
+#define MAX_OPCODE 256
+#define INTRINSIC_IMPORT_STAR 2
+#define CO_OPTIMIZED 0x1
+#define DEPTH_UNKNOWN (-1)
+
+/* What an opcode's argument means. */
+enum arg_kind { ARG_PLAIN, ARG_NAME, ARG_CONST, ARG_LOCAL, ARG_JUMP, ARG_JUMP_ABSOLUTE };
+
+static struct {
+    bool ready;
+    int extended_arg, cache, nop;
+    unsigned char kind[MAX_OPCODE], arg[MAX_OPCODE], shift[MAX_OPCODE];
+    bool backward[MAX_OPCODE], no_fallthrough[MAX_OPCODE], intrinsic[MAX_OPCODE];
+} table;
+
+static const struct {
+    const char *name;
+    enum op_kind kind;
+} kinds[] = {
+    {"STORE_NAME", OP_STORE_NAME},
+    {"STORE_GLOBAL", OP_STORE_NAME},
+    {"DELETE_NAME", OP_DELETE_NAME},
+    {"DELETE_GLOBAL", OP_DELETE_NAME},
+    {"LOAD_NAME", OP_LOAD_NAME},
+    {"LOAD_GLOBAL", OP_LOAD_NAME},
+    {"LOAD_FROM_DICT_OR_GLOBALS", OP_LOAD_NAME},
+    {"LOAD_ATTR", OP_LOAD_ATTR},
+    {"LOAD_METHOD", OP_LOAD_ATTR},
+    {"STORE_ATTR", OP_STORE_ATTR},
+    {"STORE_SUBSCR", OP_STORE_SUBSCR},
+    {"LOAD_CONST", OP_LOAD_CONST},
+    {"RETURN_CONST", OP_LOAD_CONST},
+    {"LOAD_SMALL_INT", OP_LOAD_SMALL_INT},
+    {"IMPORT_NAME", OP_IMPORT_NAME},
+    {"IMPORT_FROM", OP_IMPORT_FROM},
+    {"IMPORT_STAR", OP_IMPORT_STAR},
+    {"MAKE_FUNCTION", OP_MAKE_FUNCTION},
+    {"LOAD_BUILD_CLASS", OP_BUILD_CLASS},
+    {"CALL_FUNCTION", OP_CALL},
+    {"CALL_FUNCTION_KW", OP_CALL},
+    {"CALL_FUNCTION_EX", OP_CALL},
+    {"CALL_METHOD", OP_CALL},
+    {"CALL", OP_CALL},
+    {"CALL_KW", OP_CALL},
+    {"BUILD_LIST", OP_BUILD},
+    {"BUILD_MAP", OP_BUILD},
+    {"BUILD_SET", OP_BUILD},
+    {"BUILD_CONST_KEY_MAP", OP_BUILD},
+    {"UNPACK_SEQUENCE", OP_SHUFFLE},
+    {"UNPACK_EX", OP_SHUFFLE},
+    {"COPY", OP_SHUFFLE},
+    {"SWAP", OP_SHUFFLE},
+    {"DUP_TOP", OP_SHUFFLE},
+    {"ROT_TWO", OP_SHUFFLE},
+    {"ROT_THREE", OP_SHUFFLE},
+    {"ROT_FOUR", OP_SHUFFLE},
+    {"ROT_N", OP_SHUFFLE},
+    {"SET_FUNCTION_ATTRIBUTE", OP_SET_FUNCTION_ATTRIBUTE},
+};
+
+static const char *const ends[] = {
+    "JUMP_FORWARD",  "JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT",
+    "RETURN_VALUE",  "RETURN_CONST",  "RAISE_VARARGS", "RERAISE",
+};
+
+static int opcode_number(PyObject *opmap, const char *name)
+{
+    PyObject *number = dict_get(opmap, name);
+    long value = number ? PyLong_AsLong(number) : -1;
+
+    return value < MAX_OPCODE ? (int)value : -1;
+}
+
+static void set_arg_kind(PyObject *module, const char *list_name, enum arg_kind kind)
+{
+    PyObject *list = dict_get(PyModule_GetDict(module), list_name);
+
+    for (Py_ssize_t i = 0; list && is_list(list) && i < PyList_Size(list); i++) {
+        long opcode = PyLong_AsLong(PyList_GetItem(list, i));
+
+        if (opcode >= 0 && opcode < MAX_OPCODE)
+            table.arg[opcode] = kind;
+    }
+}
+
+static void set_shift(PyObject *opmap, const char *name, int shift)
+{
+    int opcode = opcode_number(opmap, name);
+
+    if (opcode >= 0)
+        table.shift[opcode] = shift;
+}
+
+static void read_opmap(PyObject *opmap)
+{
+    int minor = cpython_minor();
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        int opcode = opcode_number(opmap, kinds[i].name);
+
+        if (opcode >= 0)
+            table.kind[opcode] = kinds[i].kind;
+    }
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        int opcode = opcode_number(opmap, ends[i]);
+
+        if (opcode >= 0)
+            table.no_fallthrough[opcode] = true;
+    }
+    while (PyDict_Next(opmap, &at, &key, &value)) {
+        const char *name = is_str(key) ? PyUnicode_AsUTF8(key) : NULL;
+        long opcode = is_int(value) ? PyLong_AsLong(value) : -1;
+
+        if (name && opcode >= 0 && opcode < MAX_OPCODE && strstr(name, "JUMP_BACKWARD"))
+            table.backward[opcode] = true;
+    }
+    table.extended_arg = opcode_number(opmap, "EXTENDED_ARG");
+    table.cache = opcode_number(opmap, "CACHE");
+    table.nop = opcode_number(opmap, "NOP");
+    if (opcode_number(opmap, "CALL_INTRINSIC_1") >= 0)
+        table.intrinsic[opcode_number(opmap, "CALL_INTRINSIC_1")] = true;
+    if (minor >= 11)
+        set_shift(opmap, "LOAD_GLOBAL", 1);
+    if (minor >= 12)
+        set_shift(opmap, "LOAD_ATTR", 1);
+    if (minor >= 15)
+        set_shift(opmap, "IMPORT_NAME", 2);
+    set_shift(opmap, "LOAD_SUPER_ATTR", 2);
+}
+
+static int read_table(void)
+{
+    PyObject *module, *opmap;
+
+    if (table.ready)
+        return 0;
+    module = PyImport_ImportModule("opcode");
+    if (!module)
+        return -1;
+    opmap = dict_get(PyModule_GetDict(module), "opmap");
+    if (!opmap || !is_dict(opmap)) {
+        PyErr_SetString(PyExc_RuntimeError, "pyhot: the module opcode has no table");
+        Py_DecRef(module);
+        return -1;
+    }
+    read_opmap(opmap);
+    set_arg_kind(module, "hasname", ARG_NAME);
+    set_arg_kind(module, "hasconst", ARG_CONST);
+    set_arg_kind(module, "haslocal", ARG_LOCAL);
+    set_arg_kind(module, "hasjrel", ARG_JUMP);
+    set_arg_kind(module, "hasjabs", ARG_JUMP_ABSOLUTE);
+    PyErr_Clear();
+    table.ready = true;
+    Py_DecRef(module);
+    return 0;
+}
+
+PyObject *code_attribute(PyObject *code, const char *name)
+{
+    return PyObject_GetAttrString(code, name);
+}
+
+long code_number(PyObject *code, const char *name)
+{
+    PyObject *value = code_attribute(code, name);
+    long number = value ? PyLong_AsLong(value) : -1;
+
+    Py_DecRef(value);
+    PyErr_Clear();
+    return number;
+}
+
+bool code_is_namespace(PyObject *code)
+{
+    return !(code_number(code, "co_flags") & CO_OPTIMIZED);
+}
+
+/* tuple[index], or NULL when it is out of range. */
+static PyObject *item(PyObject *tuple, long index)
+{
+    return index >= 0 && index < PyTuple_Size(tuple) ? PyTuple_GetItem(tuple, index) : NULL;
+}
+
+static void resolve_argument(const struct bytecode *code, struct instruction *in)
+{
+    switch (table.arg[in->opcode]) {
+    case ARG_NAME:
+        in->name = item(code->names, in->arg >> table.shift[in->opcode]);
+        break;
+    case ARG_CONST:
+        in->value = item(code->consts, in->arg);
+        break;
+    case ARG_LOCAL:
+        in->name = item(code->locals, in->arg);
+        break;
+    default:
+        break;
+    }
+    in->kind = table.kind[in->opcode];
+    if (table.intrinsic[in->opcode] && in->arg == INTRINSIC_IMPORT_STAR)
+        in->kind = OP_IMPORT_STAR;
+}
+
+/* Where a jump goes, in units of two bytes; `next` is the unit after it and its caches. */
+static long jump_unit(const struct instruction *in, long next)
+{
+    long units = cpython_minor() >= 10 ? in->arg : in->arg / 2;
+
+    switch (table.arg[in->opcode]) {
+    case ARG_JUMP:
+        return table.backward[in->opcode] ? next - units : next + units;
+    case ARG_JUMP_ABSOLUTE:
+        return units;
+    default:
+        return -1;
+    }
+}
+
+/* Reads all units; in->target is still a unit.  `index_of` gets, for each unit, the index of
+ * the instruction that is there or follows. */
+static void read_units(struct bytecode *code, const unsigned char *text, size_t units,
+                       size_t *index_of)
+{
+    int extended = 0;
+
+    for (size_t unit = 0; unit < units; unit++) {
+        int opcode = text[2 * unit], arg = extended | text[2 * unit + 1];
+        struct instruction *in = &code->at[code->n];
+        size_t next = unit + 1;
+
+        index_of[unit] = code->n;
+        if (opcode == table.extended_arg) {
+            extended = arg << 8;
+            continue;
+        }
+        extended = 0;
+        if ((table.cache >= 0 && opcode == table.cache) || opcode == table.nop)
+            continue;
+        while (table.cache >= 0 && next < units && text[2 * next] == table.cache)
+            next++;
+        *in = (struct instruction){.opcode = opcode, .arg = arg, .depth = DEPTH_UNKNOWN};
+        resolve_argument(code, in);
+        in->target = jump_unit(in, next);
+        code->n++;
+    }
+    index_of[units] = code->n;
+}
+
+static void resolve_targets(struct bytecode *code, const size_t *index_of, size_t units)
+{
+    for (size_t i = 0; i < code->n; i++) {
+        struct instruction *in = &code->at[i];
+
+        if (in->target >= 0)
+            in->target = (size_t)in->target <= units ? (ptrdiff_t)index_of[in->target] : -1;
+    }
+}
+
+static int effect(const struct instruction *in, int jump)
+{
+    int change = PyCompile_OpcodeStackEffectWithJump(in->opcode, in->arg, jump);
+
+    /* PY_INVALID_STACK_EFFECT is INT_MAX. */
+    return change > 1000 || change < -100000 ? 0 : change;
+}
+
+/* One pass in the order of the code.  Code that only an exception reaches starts with an
+ * unknown depth, taken as 0: inside a statement only differences matter. */
+static void fill_depths(struct bytecode *code)
+{
+    int depth = 0;
+
+    for (size_t i = 0; i < code->n; i++) {
+        struct instruction *in = &code->at[i], *target;
+
+        if (in->depth == DEPTH_UNKNOWN)
+            in->depth = depth < 0 ? 0 : depth;
+        target = in->target > (ptrdiff_t)i && in->target < (ptrdiff_t)code->n
+                     ? &code->at[in->target]
+                     : NULL;
+        if (target && target->depth == DEPTH_UNKNOWN) {
+            int there = in->depth + effect(in, 1);
+
+            target->depth = there < 0 ? 0 : there;
+        }
+        depth = table.no_fallthrough[in->opcode] ? 0 : in->depth + effect(in, 0);
+    }
+}
+
+static int decode_text(struct bytecode *code, PyObject *text)
+{
+    size_t units = (size_t)PyBytes_Size(text) / 2;
+    size_t *index_of = malloc((units + 1) * sizeof *index_of);
+
+    code->at = malloc((units + 1) * sizeof *code->at);
+    if (!index_of || !code->at) {
+        free(index_of);
+        PyErr_NoMemory();
+        return -1;
+    }
+    read_units(code, (const unsigned char *)PyBytes_AsString(text), units, index_of);
+    resolve_targets(code, index_of, units);
+    fill_depths(code);
+    free(index_of);
+    return 0;
+}
+
+int bytecode_decode(PyObject *object, struct bytecode *code)
+{
+    PyObject *text;
+    int status = -1;
+
+    memset(code, 0, sizeof *code);
+    if (read_table() < 0)
+        return -1;
+    Py_IncRef(object);
+    code->code = object;
+    code->consts = code_attribute(object, "co_consts");
+    code->names = code_attribute(object, "co_names");
+    code->locals = code_attribute(object, "co_varnames");
+    text = code_attribute(object, "co_code");
+    if (text && code->consts && code->names && code->locals)
+        status = decode_text(code, text);
+    Py_DecRef(text);
+    if (status < 0)
+        bytecode_clear(code);
+    return status;
+}
+
+void bytecode_clear(struct bytecode *code)
+{
+    free(code->at);
+    Py_DecRef(code->code);
+    Py_DecRef(code->consts);
+    Py_DecRef(code->names);
+    Py_DecRef(code->locals);
+    memset(code, 0, sizeof *code);
+}
+
+static int str_same(PyObject *a, PyObject *b)
+{
+    int order = PyUnicode_Compare(a, b);
+
+    return order == -1 && PyErr_Occurred() ? -1 : order == 0;
+}
+
+static int tuple_same(PyObject *a, PyObject *b)
+{
+    if (PyTuple_Size(a) != PyTuple_Size(b))
+        return 0;
+    for (Py_ssize_t i = 0; i < PyTuple_Size(a); i++) {
+        int same = const_same(PyTuple_GetItem(a, i), PyTuple_GetItem(b, i));
+
+        if (same != 1)
+            return same;
+    }
+    return 1;
+}
+
+int const_same(PyObject *a, PyObject *b)
+{
+    double x, y;
+
+    if (a == b)
+        return 1;
+    if (type_of(a) != type_of(b))
+        return 0;
+    if (type_of(a) == &PyTuple_Type)
+        return tuple_same(a, b);
+    if (type_of(a) == &PyCode_Type)
+        return code_same(a, b);
+    if (type_of(a) == &PyFloat_Type) {
+        x = PyFloat_AsDouble(a);
+        y = PyFloat_AsDouble(b);
+        return memcmp(&x, &y, sizeof x) == 0; /* 0.0 and -0.0 differ, a NaN is itself */
+    }
+    if (type_of(a) == &PyUnicode_Type)
+        return str_same(a, b);
+    /* What is left as a constant compares in C. */
+    if (type_of(a) == &PyLong_Type || type_of(a) == &PyBytes_Type ||
+        type_of(a) == &PyComplex_Type || type_of(a) == &PyFrozenSet_Type ||
+        type_of(a) == &PySlice_Type)
+        return PyObject_RichCompareBool(a, b, Py_EQ);
+    return 0;
+}
+
+static int instruction_same(const struct instruction *a, ptrdiff_t from_a,
+                            const struct instruction *b, ptrdiff_t from_b)
+{
+    if (a->opcode != b->opcode)
+        return 0;
+    if (a->name && b->name) {
+        int flags = (1 << table.shift[a->opcode]) - 1;
+
+        return (a->arg & flags) == (b->arg & flags) ? str_same(a->name, b->name) : 0;
+    }
+    if (a->value && b->value)
+        return const_same(a->value, b->value);
+    if (a->target >= 0 && b->target >= 0)
+        return a->target - from_a == b->target - from_b;
+    return a->arg == b->arg;
+}
+
+/* `__firstlineno__ = N` in a class body (3.13+) is a line number, not a difference. */
+static bool is_first_line(const struct bytecode *code, size_t i)
+{
+    return i + 1 < code->n && code->at[i + 1].kind == OP_STORE_NAME && code->at[i + 1].name &&
+           str_is(code->at[i + 1].name, "__firstlineno__");
+}
+
+int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b,
+                  size_t from_b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int same = instruction_same(&a->at[from_a + i], from_a, &b->at[from_b + i], from_b);
+
+        if (same < 0)
+            return -1;
+        if (!same && !(is_first_line(a, from_a + i) && is_first_line(b, from_b + i)))
+            return 0;
+    }
+    return 1;
+}
+
+/* Everything but the instructions, lines and constants. */
+static int signature_same(PyObject *a, PyObject *b)
+{
+    static const char *const parts[] = {
+        "co_name",     "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags",
+        "co_varnames", "co_freevars", "co_cellvars",
+    };
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        PyObject *x = code_attribute(a, parts[i]), *y = code_attribute(b, parts[i]);
+        int same = x && y ? const_same(x, y) : -1;
+
+        Py_DecRef(x);
+        Py_DecRef(y);
+        if (same != 1)
+            return same;
+    }
+    return 1;
+}
+
+int code_same(PyObject *a, PyObject *b)
+{
+    struct bytecode x, y = {0};
+    int same = a == b ? 1 : signature_same(a, b);
+
+    if (a == b || same != 1)
+        return same;
+    if (bytecode_decode(a, &x) < 0)
+        return -1;
+    same = bytecode_decode(b, &y);
+    if (same == 0)
+        same = x.n == y.n ? bytecode_same(&x, 0, &y, 0, x.n) : 0;
+    bytecode_clear(&x);
+    bytecode_clear(&y);
+    return same;
+}

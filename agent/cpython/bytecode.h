@@ -1,0 +1,75 @@
+/* The bytecode of a code object, decoded for all versions: wordcode with EXTENDED_ARG,
+ * inline caches (3.11+), relative and absolute jumps, and the stack depth before each
+ * instruction.
+ *
+ * The numbers of the opcodes are the interpreter's own (Lib/opcode.py), so a version whose
+ * numbers moved needs no table here. */
+#ifndef PYHOT_CPYTHON_BYTECODE_H
+#define PYHOT_CPYTHON_BYTECODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "api.h"
+
+/* What the callers tell apart; everything else is OP_OTHER. */
+enum op_kind {
+    OP_OTHER,
+    OP_STORE_NAME, /* STORE_NAME, STORE_GLOBAL */
+    OP_DELETE_NAME,
+    OP_LOAD_NAME, /* LOAD_NAME, LOAD_GLOBAL, ... */
+    OP_LOAD_ATTR, /* also LOAD_METHOD */
+    OP_STORE_ATTR,
+    OP_STORE_SUBSCR,
+    OP_LOAD_CONST,
+    OP_LOAD_SMALL_INT, /* 3.14+: the argument is the value */
+    OP_IMPORT_NAME,
+    OP_IMPORT_FROM,
+    OP_IMPORT_STAR,
+    OP_MAKE_FUNCTION,
+    OP_BUILD_CLASS,
+    OP_CALL,
+    OP_BUILD,   /* a new container: BUILD_LIST, BUILD_MAP, ... */
+    OP_SHUFFLE, /* moves values on the stack: UNPACK_*, COPY, SWAP, ROT_*, DUP_TOP */
+    OP_SET_FUNCTION_ATTRIBUTE,
+};
+
+struct instruction {
+    int opcode, arg;
+    enum op_kind kind;
+    PyObject *name;  /* borrowed: the name it works on, or NULL */
+    PyObject *value; /* borrowed: the constant it loads, or NULL */
+    ptrdiff_t target; /* index of the instruction it may jump to, or -1 */
+    int depth;        /* of the stack before it; relative in code reached by exceptions only */
+};
+
+struct bytecode {
+    struct instruction *at; /* without EXTENDED_ARG, CACHE and NOP */
+    size_t n;
+    PyObject *code, *consts, *names, *locals; /* new references */
+};
+
+/* Decodes `code`, a code object: 0, or -1 with an exception.  GIL held; the first call may
+ * import the module `opcode` of the standard library. */
+int bytecode_decode(PyObject *code, struct bytecode *);
+void bytecode_clear(struct bytecode *);
+
+/* Do the instructions a[from_a .. from_a+n) and b[from_b .. from_b+n) do the same, by name and
+ * value rather than by index?  Lines do not count.  1, 0, or -1 with an exception. */
+int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b,
+                  size_t from_b, size_t n);
+
+/* Are two code objects the same program, nested code included?  Lines do not count. */
+int code_same(PyObject *a, PyObject *b);
+
+/* Are two constants of code objects equal in type and value? */
+int const_same(PyObject *a, PyObject *b);
+
+/* `name` of a code object ("co_consts"): new reference or NULL with an exception. */
+PyObject *code_attribute(PyObject *code, const char *name);
+long code_number(PyObject *code, const char *name);
+
+/* The body of a class statement, or of a module; not of a function. */
+bool code_is_namespace(PyObject *code);
+
+#endif

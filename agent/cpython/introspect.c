@@ -1,0 +1,152 @@
+/* Looking into objects without running code of the target.
+ *
+ * PyObject_GenericGetDict exists in every version and gives the instance dict whatever
+ * the layout (tp_dictoffset to 3.10, managed dicts and inline values from 3.11,
+ * Objects/dictobject.c). */
+#include "introspect.h"
+
+#include <string.h>
+
+PyObject *dict_get(PyObject *dict, const char *name)
+{
+    PyObject *key = PyUnicode_InternFromString(name);
+    PyObject *value;
+
+    if (!key) {
+        PyErr_Clear();
+        return NULL;
+    }
+    value = dict_lookup(dict, key);
+    Py_DecRef(key);
+    return value;
+}
+
+PyObject *dict_lookup(PyObject *dict, PyObject *key)
+{
+    PyObject *value = PyDict_GetItemWithError(dict, key);
+
+    if (!value && PyErr_Occurred())
+        PyErr_Clear();
+    return value;
+}
+
+bool is_plain_key(PyObject *key)
+{
+    PyTypeObject *type = type_of(key);
+
+    if (type == &PyTuple_Type) {
+        for (Py_ssize_t i = 0; i < PyTuple_Size(key); i++) {
+            if (!is_plain_key(PyTuple_GetItem(key, i)))
+                return false;
+        }
+        return true;
+    }
+    /* Hashed and compared by identity: functions, plain classes, most instances. */
+    if (type->tp_hash == PyBaseObject_Type.tp_hash &&
+        type->tp_richcompare == PyBaseObject_Type.tp_richcompare)
+        return true;
+    return type == &PyUnicode_Type || type == &PyLong_Type || type == &PyBytes_Type ||
+           type == &PyFloat_Type || type == &PyBool_Type || type == &PyComplex_Type ||
+           type == &PyCode_Type || key == Py_None;
+}
+
+PyObject *class_dict(PyObject *cls)
+{
+    return ((PyTypeObject *)cls)->tp_dict;
+}
+
+bool is_heap_class(PyObject *object)
+{
+    return is_type(object) && type_has((PyTypeObject *)object, Py_TPFLAGS_HEAPTYPE) &&
+           ((PyTypeObject *)object)->tp_dict;
+}
+
+bool has_instance_dict(PyObject *object)
+{
+    PyTypeObject *type = type_of(object);
+
+    if (is_type(object) || type == &PyModule_Type)
+        return false;
+    /* Py_TPFLAGS_MANAGED_DICT (bit 4) exists from 3.11; tp_dictoffset is -1 there from 3.12. */
+    return type->tp_dictoffset != 0 ||
+           (type_has(type, Py_TPFLAGS_HEAPTYPE) && type_has(type, 1UL << 4));
+}
+
+PyObject *instance_dict(PyObject *object)
+{
+    PyObject *dict;
+
+    if (!has_instance_dict(object))
+        return NULL;
+    dict = PyObject_GenericGetDict(object, NULL);
+    if (!dict)
+        PyErr_Clear();
+    return dict;
+}
+
+PyObject *builtin_attribute(PyObject *object, PyTypeObject *type, const char *name)
+{
+    PyObject *dict = type->tp_dict, *descriptor, *value = NULL;
+    PyObject *(*get)(PyObject *, PyObject *, PyObject *);
+
+    if (PyType_GetDict)
+        dict = PyType_GetDict(type);
+    else
+        Py_IncRef(dict);
+    if (!dict) {
+        PyErr_Clear();
+        return NULL;
+    }
+    descriptor = dict_get(dict, name);
+    if (descriptor && type_of(descriptor)->tp_descr_get) {
+        get = (PyObject * (*)(PyObject *, PyObject *, PyObject *)) type_of(descriptor)->tp_descr_get;
+        value = get(descriptor, object, (PyObject *)type_of(object));
+        if (!value)
+            PyErr_Clear();
+    }
+    Py_DecRef(dict);
+    return value;
+}
+
+PyObject *loaded_attribute(const char *module, const char *name)
+{
+    PyObject *found = dict_get(PyImport_GetModuleDict(), module);
+
+    if (!found || type_of(found) != &PyModule_Type)
+        return NULL;
+    return dict_get(PyModule_GetDict(found), name);
+}
+
+bool is_exactly(PyObject *object, const char *module, const char *name)
+{
+    return (PyObject *)type_of(object) == loaded_attribute(module, name);
+}
+
+bool str_is(PyObject *str, const char *text)
+{
+    return is_str(str) && PyUnicode_CompareWithASCIIString(str, text) == 0;
+}
+
+/* 1 when `str` begins and ends with `n` underscores and has something between. */
+static bool wrapped_in(PyObject *str, size_t n)
+{
+    Py_ssize_t size;
+    const char *text = is_str(str) ? PyUnicode_AsUTF8AndSize(str, &size) : NULL;
+
+    if (!text) {
+        PyErr_Clear();
+        return false;
+    }
+    return (size_t)size > 2 * n && strncmp(text, "__", n) == 0 &&
+           strncmp(text + size - n, "__", n) == 0;
+}
+
+bool is_dunder(PyObject *str)
+{
+    return wrapped_in(str, 2);
+}
+
+bool is_sunder(PyObject *str)
+{
+    return wrapped_in(str, 1);
+}

@@ -1,0 +1,52 @@
+/* Looking into objects of the target without running its code: no user-defined
+ * __getattribute__, descriptor, __eq__ or __hash__ is ever called.
+ *
+ * GIL held.  Borrowed and new references as said. */
+#ifndef PYHOT_CPYTHON_INTROSPECT_H
+#define PYHOT_CPYTHON_INTROSPECT_H
+
+#include <stdbool.h>
+
+#include "api.h"
+
+/* dict[name] for an interned or equal C string: borrowed, or NULL without an exception. */
+PyObject *dict_get(PyObject *dict, const char *name);
+
+/* dict[key] where hashing and comparing `key` stays in C (see is_plain_key): borrowed, or
+ * NULL without an exception. */
+PyObject *dict_lookup(PyObject *dict, PyObject *key);
+
+/* Does hashing `key`, and comparing it with an equal one, stay in C? */
+bool is_plain_key(PyObject *key);
+
+/* The own namespace of a class made by Python code: borrowed. */
+PyObject *class_dict(PyObject *cls);
+
+/* A class made by Python code, not a builtin or static one. */
+bool is_heap_class(PyObject *object);
+
+/* The instance's __dict__: new reference, or NULL without an exception if it has none.
+ * An empty one may be created, and inline values become a dict: both are invisible. */
+PyObject *instance_dict(PyObject *object);
+
+/* Does the instance have attributes that instance_dict would give? */
+bool has_instance_dict(PyObject *object);
+
+/* `name` of a builtin object as the C member or getset of `type` gives it, past any
+ * subclass: new reference, or NULL without an exception. */
+PyObject *builtin_attribute(PyObject *object, PyTypeObject *type, const char *name);
+
+/* sys.modules[module].__dict__[name]: borrowed, or NULL without an exception. */
+PyObject *loaded_attribute(const char *module, const char *name);
+
+/* `object` is an instance of exactly the class sys.modules[module].name. */
+bool is_exactly(PyObject *object, const char *module, const char *name);
+
+/* A str of ASCII that equals `text`. */
+bool str_is(PyObject *str, const char *text);
+
+/* __dunder__ names, and _sunder_ ones as enum has them. */
+bool is_dunder(PyObject *str);
+bool is_sunder(PyObject *str);
+
+#endif

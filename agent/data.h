@@ -1,0 +1,48 @@
+/* Data policy (DESIGN.md 4.2): which value does a name have after the reload? */
+#ifndef PYHOT_DATA_H
+#define PYHOT_DATA_H
+
+#include "pairing.h"
+
+enum data_fate {
+    DATA_KEEP, /* the live value stays */
+    DATA_TAKE, /* the value of the new execution */
+};
+
+/* For a name that both have and that is no definition.  -1: exception. */
+int data_fate(const struct scope *, PyObject *name, PyObject *old, PyObject *new_);
+
+/* Makes references to `new_` ones to `old` where the new execution made it, and queues the
+ * merge of what it registered.  0, or -1. */
+int data_keep(const struct scope *, PyObject *name, PyObject *old, PyObject *new_);
+
+/* Makes references to `old` ones to `new_` where the module made it.  1: they follow;
+ * 0: they do not, only the name gets the new value; -1. */
+int data_take(const struct scope *, PyObject *name, PyObject *old, PyObject *new_);
+
+/* A value that cannot change: numbers, text, tuples and frozensets of such, ... */
+bool is_immutable(PyObject *);
+
+/* Immutable values that are equal in type and value. */
+bool same_value(PyObject *, PyObject *);
+
+/* --- merge.c */
+
+/* Keep `old` for `new_`, which the new execution made, and merge what it registered there.
+ * `literals`: list of the constants that its initialiser put in (they are no registrations:
+ * what is gone of them was taken out at run time), or NULL.  0, or -1. */
+int merge_keep(struct pairing *, PyObject *old, PyObject *new_, PyObject *literals);
+
+/* What pairing.merges holds.  0, or -1. */
+int merge_all(struct pairing *);
+
+/* Entries that lists elsewhere got twice: the old one and, registered again by the new
+ * execution, the new one.  0, or -1. */
+int merge_doubled(struct pairing *);
+
+/* --- importers.c */
+
+/* `from mod import NAME` elsewhere follows what pairing.moved lists.  0, or -1. */
+int importers_follow(struct pairing *);
+
+#endif

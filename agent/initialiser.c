@@ -1,0 +1,436 @@
+/* The initialisers of names, found in the bytecode of a module or class body.
+ *
+ * A store takes the top of the stack.  What made that value starts at the last instruction
+ * before it that found the stack one lower than the value's place; jumps into the middle
+ * (conditional expressions, `or`) and shuffles of the stack (unpacking, a = b = ...) extend
+ * the range to where they began. */
+#include "initialiser.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpython/introspect.h"
+
+/* The last instruction at or before `at` that starts with a stack of `depth`. */
+static size_t start_at_depth(const struct bytecode *code, size_t at, int depth)
+{
+    for (size_t i = at + 1; i-- > 0;) {
+        if (code->at[i].depth <= depth)
+            return i;
+    }
+    return 0;
+}
+
+/* The first jump before `first` into (first, last], or `first`. */
+static size_t jump_into(const struct bytecode *code, size_t first, size_t last)
+{
+    for (size_t i = first; i-- > 0;) {
+        ptrdiff_t target = code->at[i].target;
+
+        if (target > (ptrdiff_t)first && target <= (ptrdiff_t)last)
+            return i;
+        if (code->at[i].kind == OP_STORE_NAME && code->at[i].depth <= 1)
+            break; /* an earlier statement */
+    }
+    return first;
+}
+
+static bool has_shuffle(const struct bytecode *code, size_t first, size_t last)
+{
+    for (size_t i = first; i < last; i++) {
+        if (code->at[i].kind == OP_SHUFFLE)
+            return true;
+    }
+    return false;
+}
+
+static size_t extend_over_jumps(const struct bytecode *code, size_t first, size_t last)
+{
+    size_t jump;
+
+    while ((jump = jump_into(code, first, last)) < first)
+        first = start_at_depth(code, jump, code->at[jump].depth - 1);
+    return first;
+}
+
+/* Where the expression starts whose value instruction `store` takes. */
+static size_t expression_start(const struct bytecode *code, size_t store)
+{
+    int below = code->at[store].depth - 1;
+    size_t first = extend_over_jumps(code, start_at_depth(code, store, below), store);
+
+    while (has_shuffle(code, first, store) && code->at[first].depth > 0) {
+        size_t lower = start_at_depth(code, first, code->at[first].depth - 1);
+
+        if (lower == first || code->at[lower].kind == OP_STORE_NAME)
+            break;
+        first = extend_over_jumps(code, lower, store);
+    }
+    return first;
+}
+
+static bool is_code(PyObject *object)
+{
+    return object && type_of(object) == &PyCode_Type;
+}
+
+/* The code object whose function is made last in the range, or NULL; 3.12+ wraps classes and
+ * functions with type parameters into a function of their own. */
+static PyObject *made_function(const struct bytecode *code, size_t first, size_t last)
+{
+    PyObject *found = NULL;
+
+    for (size_t i = first; i < last; i++) {
+        if (is_code(code->at[i].value))
+            found = code->at[i].value;
+    }
+    return found;
+}
+
+static size_t count_kind(const struct bytecode *code, size_t first, size_t last, enum op_kind kind)
+{
+    size_t n = 0;
+
+    for (size_t i = first; i < last; i++)
+        n += code->at[i].kind == kind;
+    return n;
+}
+
+static PyObject *code_name(PyObject *code)
+{
+    return code_attribute(code, "co_name");
+}
+
+static bool code_is_named(PyObject *code, PyObject *name)
+{
+    PyObject *own = code_name(code);
+    bool same = own && PyUnicode_Compare(own, name) == 0;
+
+    Py_DecRef(own);
+    PyErr_Clear();
+    return same;
+}
+
+static PyObject *nested_named(PyObject *code, PyObject *name);
+
+/* `code`, or what it wraps for the sake of type parameters, if it is called `name`. */
+static PyObject *unwrap_generic(PyObject *code, PyObject *name)
+{
+    PyObject *own = code_name(code), *inner = NULL;
+    const char *text = own ? PyUnicode_AsUTF8(own) : NULL;
+
+    if (text && strncmp(text, "<generic parameters of ", 23) == 0)
+        inner = nested_named(code, name);
+    else if (own && code_is_named(code, name))
+        inner = code;
+    Py_DecRef(own);
+    PyErr_Clear();
+    return inner;
+}
+
+/* The last code object called `name` among the constants: borrowed, or NULL. */
+static PyObject *nested_named(PyObject *code, PyObject *name)
+{
+    PyObject *consts = code_attribute(code, "co_consts"), *found = NULL;
+
+    for (Py_ssize_t i = 0; consts && i < PyTuple_Size(consts); i++) {
+        PyObject *nested = PyTuple_GetItem(consts, i);
+
+        if (is_code(nested)) {
+            nested = unwrap_generic(nested, name);
+            found = nested ? nested : found;
+        }
+    }
+    Py_DecRef(consts);
+    PyErr_Clear();
+    return found;
+}
+
+/* Is every instruction of the range a load, so that the name is but another one for an object
+ * that exists? */
+static bool is_alias(const struct bytecode *code, size_t first, size_t last)
+{
+    if (first == last || code->at[first].kind != OP_LOAD_NAME)
+        return false;
+    for (size_t i = first + 1; i < last; i++) {
+        if (code->at[i].kind != OP_LOAD_ATTR)
+            return false;
+    }
+    return true;
+}
+
+/* {}, [], set(), dict(), list(), also as an argument of nothing else. */
+static bool is_empty(const struct bytecode *code, size_t first, size_t last)
+{
+    static const char *const makers[] = {"set", "dict", "list"};
+    const struct instruction *in = &code->at[first];
+
+    if (last - first == 1)
+        return in->kind == OP_BUILD && in->arg == 0;
+    if (count_kind(code, first, last, OP_LOAD_NAME) != 1 ||
+        count_kind(code, first, last, OP_CALL) != 1 || code->at[last - 1].kind != OP_CALL ||
+        code->at[last - 1].arg != 0)
+        return false;
+    for (size_t i = first; i < last; i++) {
+        for (size_t k = 0; k < 3; k++) {
+            if (code->at[i].name && str_is(code->at[i].name, makers[k]))
+                return true;
+        }
+    }
+    return false;
+}
+
+static void classify_made(const struct bytecode *code, struct binding *binding, size_t last)
+{
+    PyObject *made = made_function(code, binding->first, last);
+    size_t calls = count_kind(code, binding->first, last, OP_CALL);
+    bool is_class = count_kind(code, binding->first, last, OP_BUILD_CLASS) > 0;
+    bool generic;
+
+    made = made ? unwrap_generic(made, binding->name) : NULL;
+    if (!made)
+        return; /* a lambda, a function passed to a call: a value */
+    generic = made != made_function(code, binding->first, last);
+    binding->body = made;
+    if (is_class)
+        binding->kind = calls > 1 ? BINDS_DECORATED : BINDS_CLASS;
+    else if (generic)
+        binding->kind = calls > 1 ? BINDS_DECORATED
+                        : code_is_namespace(made) ? BINDS_CLASS
+                                                  : BINDS_FUNCTION;
+    else
+        binding->kind = calls > 0 ? BINDS_DECORATED : BINDS_FUNCTION;
+}
+
+static void classify(const struct bytecode *code, struct binding *binding)
+{
+    size_t first = binding->first, last = first + binding->n - 1;
+    const struct instruction *in = &code->at[first];
+
+    binding->kind = BINDS_VALUE;
+    if (count_kind(code, first, last, OP_IMPORT_FROM) || count_kind(code, first, last, OP_IMPORT_NAME))
+        binding->kind = BINDS_IMPORT;
+    else if (last - first == 1 && (in->kind == OP_LOAD_CONST || in->kind == OP_LOAD_SMALL_INT)) {
+        binding->kind = BINDS_CONSTANT;
+        binding->constant = in->value;
+    } else if (is_empty(code, first, last))
+        binding->kind = BINDS_EMPTY;
+    else if (is_alias(code, first, last))
+        binding->kind = BINDS_ALIAS;
+    else
+        classify_made(code, binding, last);
+}
+
+int body_read(PyObject *code, struct body *body)
+{
+    size_t stores = 0;
+
+    memset(body, 0, sizeof *body);
+    if (bytecode_decode(code, &body->code) < 0)
+        return -1;
+    for (size_t i = 0; i < body->code.n; i++) {
+        stores += body->code.at[i].kind == OP_STORE_NAME;
+        body->star |= body->code.at[i].kind == OP_IMPORT_STAR;
+    }
+    body->bindings = calloc(stores + 1, sizeof *body->bindings);
+    if (!body->bindings) {
+        body_clear(body);
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < body->code.n; i++) {
+        struct binding *binding = &body->bindings[body->n];
+
+        if (body->code.at[i].kind != OP_STORE_NAME || !body->code.at[i].name)
+            continue;
+        binding->name = body->code.at[i].name;
+        binding->first = expression_start(&body->code, i);
+        binding->n = i + 1 - binding->first;
+        classify(&body->code, binding);
+        body->n++;
+    }
+    return 0;
+}
+
+void body_clear(struct body *body)
+{
+    free(body->bindings);
+    bytecode_clear(&body->code);
+    memset(body, 0, sizeof *body);
+}
+
+static bool binds(const struct binding *binding, PyObject *name)
+{
+    bool same = PyUnicode_Compare(binding->name, name) == 0;
+
+    PyErr_Clear();
+    return same;
+}
+
+const struct binding *body_binding(const struct body *body, PyObject *name)
+{
+    for (size_t i = body->n; i-- > 0;) {
+        if (binds(&body->bindings[i], name))
+            return &body->bindings[i];
+    }
+    return NULL;
+}
+
+bool body_binds(const struct body *body, PyObject *name)
+{
+    return body_binding(body, name) != NULL;
+}
+
+size_t body_count(const struct body *body, PyObject *name)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < body->n; i++)
+        n += binds(&body->bindings[i], name);
+    return n;
+}
+
+/* The next binding of the name from index *at on, or NULL. */
+static const struct binding *next_binding(const struct body *body, PyObject *name, size_t *at)
+{
+    while (*at < body->n) {
+        const struct binding *binding = &body->bindings[(*at)++];
+
+        if (binds(binding, name))
+            return binding;
+    }
+    return NULL;
+}
+
+int body_same(const struct body *old, const struct body *new_, PyObject *name)
+{
+    const struct binding *a, *b;
+    size_t at_a = 0, at_b = 0;
+    int same;
+
+    for (;;) {
+        a = next_binding(old, name, &at_a);
+        b = next_binding(new_, name, &at_b);
+        if (!a || !b)
+            return !a && !b;
+        if (a->n != b->n)
+            return 0;
+        same = bytecode_same(&old->code, a->first, &new_->code, b->first, a->n);
+        if (same != 1)
+            return same;
+    }
+}
+
+PyObject *body_uses(const struct body *body, PyObject *name)
+{
+    PyObject *list = PyList_New(0);
+    const struct binding *binding;
+    size_t at = 0;
+
+    while (list && (binding = next_binding(body, name, &at))) {
+        for (size_t i = binding->first; i < binding->first + binding->n; i++) {
+            const struct instruction *in = &body->code.at[i];
+
+            if (in->kind == OP_LOAD_NAME && in->name && PyList_Append(list, in->name) < 0) {
+                Py_DecRef(list);
+                return NULL;
+            }
+        }
+    }
+    return list;
+}
+
+/* The last `name.attribute = ...`: the index of its STORE_ATTR, or -1. */
+static ptrdiff_t attribute_store(const struct body *body, PyObject *name, PyObject *attribute)
+{
+    for (size_t i = body->code.n; i-- > 1;) {
+        const struct instruction *in = &body->code.at[i], *object = &body->code.at[i - 1];
+
+        if (in->kind == OP_STORE_ATTR && in->name && object->kind == OP_LOAD_NAME &&
+            object->name && PyUnicode_Compare(in->name, attribute) == 0 &&
+            PyUnicode_Compare(object->name, name) == 0)
+            return (ptrdiff_t)i;
+    }
+    return -1;
+}
+
+bool body_sets_attribute(const struct body *body, PyObject *name, PyObject *attribute)
+{
+    return attribute_store(body, name, attribute) >= 0;
+}
+
+int body_attribute_same(const struct body *old, const struct body *new_, PyObject *name,
+                        PyObject *attribute)
+{
+    ptrdiff_t a = attribute_store(old, name, attribute);
+    ptrdiff_t b = attribute_store(new_, name, attribute);
+    size_t first_a, first_b;
+
+    if (a < 0 || b < 0)
+        return a < 0 && b < 0;
+    /* The value is under the object on the stack. */
+    first_a = start_at_depth(&old->code, a, old->code.at[a].depth - 2);
+    first_b = start_at_depth(&new_->code, b, new_->code.at[b].depth - 2);
+    if ((size_t)a - first_a != (size_t)b - first_b)
+        return 0;
+    return bytecode_same(&old->code, first_a, &new_->code, first_b, (size_t)a - first_a + 1);
+}
+
+/* `level` of an import is the constant that is loaded before the list of names. */
+static long import_level(const struct body *body, size_t import)
+{
+    const struct instruction *in = import >= 2 ? &body->code.at[import - 2] : NULL;
+    long level = 0;
+
+    if (in && in->kind == OP_LOAD_SMALL_INT)
+        level = in->arg;
+    else if (in && in->value && is_int(in->value))
+        level = PyLong_AsLong(in->value);
+    PyErr_Clear();
+    return level < 0 ? 0 : level;
+}
+
+int body_imports(const struct body *body,
+                 int (*visit)(void *arg, PyObject *module, long level, PyObject *name,
+                              PyObject *alias),
+                 void *arg)
+{
+    PyObject *module = NULL;
+    long level = 0;
+    int status = 0;
+
+    for (size_t i = 0; i + 1 < body->code.n && !status; i++) {
+        const struct instruction *in = &body->code.at[i], *next = in + 1;
+
+        if (in->kind == OP_IMPORT_NAME) {
+            module = in->name;
+            level = import_level(body, i);
+        } else if (in->kind == OP_IMPORT_STAR && module)
+            status = visit(arg, module, level, NULL, NULL);
+        else if (in->kind == OP_IMPORT_FROM && module && in->name &&
+                 next->kind == OP_STORE_NAME && next->name)
+            status = visit(arg, module, level, in->name, next->name);
+    }
+    return status;
+}
+
+PyObject *code_find(PyObject *module_code, PyObject *qualname)
+{
+    PyObject *dot = PyUnicode_FromString(".");
+    PyObject *parts = dot ? PyUnicode_Split(qualname, dot, -1) : NULL;
+    PyObject *code = module_code;
+
+    for (Py_ssize_t i = 0; parts && code && i < PyList_Size(parts); i++) {
+        PyObject *part = PyList_GetItem(parts, i);
+
+        if (!str_is(part, "<locals>"))
+            code = nested_named(code, part);
+    }
+    if (!parts)
+        code = NULL;
+    Py_DecRef(parts);
+    Py_DecRef(dot);
+    PyErr_Clear();
+    Py_IncRef(code);
+    return code;
+}

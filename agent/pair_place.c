@@ -1,0 +1,298 @@
+/* Pairing functions by their place in the source, wherever they are held: behind decorators,
+ * in registries, in closures made at run time, put aside by a test double.
+ *
+ * Code objects of the old source are found in its module code by equality, those of the new
+ * one by identity.  When the old source is not known, or a function is of a generation before
+ * it, the qualified name decides if it is unique. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "data.h"
+#include "pairing.h"
+
+/* One module: place (qualified name) -> list of code objects in the order of the source. */
+struct places {
+    PyObject *old, *new_;
+};
+
+/* All functions that run in the dict of a module of the transaction. */
+struct functions {
+    const struct pairing *pairing;
+    PyObject **at; /* strong */
+    size_t n, cap;
+    bool failed;
+};
+
+static int add_place(PyObject *places, PyObject *qualname, PyObject *code)
+{
+    PyObject *list = dict_lookup(places, qualname);
+    int status;
+
+    if (list)
+        return PyList_Append(list, code);
+    list = PyList_New(0);
+    status = list ? PyList_Append(list, code) : -1;
+    if (status == 0)
+        status = PyDict_SetItem(places, qualname, list);
+    Py_DecRef(list);
+    return status;
+}
+
+static int add_places(PyObject *places, PyObject *code, PyObject *prefix);
+
+static int add_nested(PyObject *places, PyObject *code, PyObject *prefix)
+{
+    PyObject *name = code_attribute(code, "co_name");
+    const char *text = name ? PyUnicode_AsUTF8(name) : NULL;
+    PyObject *qualname = NULL, *inner = NULL;
+    int status = -1;
+
+    if (text && strncmp(text, "<generic parameters of ", 23) == 0) {
+        status = add_places(places, code, prefix); /* not part of qualified names */
+    } else if (text) {
+        qualname = PyUnicode_FromFormat("%U%U", prefix, name);
+        inner = qualname ? PyUnicode_FromFormat(code_is_namespace(code) ? "%U." : "%U.<locals>.",
+                                                qualname)
+                         : NULL;
+        if (inner && add_place(places, qualname, code) == 0)
+            status = add_places(places, code, inner);
+    }
+    Py_DecRef(name);
+    Py_DecRef(qualname);
+    Py_DecRef(inner);
+    return status;
+}
+
+static int add_places(PyObject *places, PyObject *code, PyObject *prefix)
+{
+    PyObject *consts = code_attribute(code, "co_consts");
+    int status = consts ? 0 : -1;
+
+    for (Py_ssize_t i = 0; status == 0 && i < PyTuple_Size(consts); i++) {
+        PyObject *nested = PyTuple_GetItem(consts, i);
+
+        if (type_of(nested) == &PyCode_Type)
+            status = add_nested(places, nested, prefix);
+    }
+    Py_DecRef(consts);
+    return status;
+}
+
+/* The places of module code; NULL code gives an empty dict. */
+static PyObject *read_places(PyObject *module_code)
+{
+    PyObject *places = PyDict_New(), *prefix = PyUnicode_FromString("");
+    int status = places && prefix ? 0 : -1;
+
+    if (status == 0 && module_code)
+        status = add_places(places, module_code, prefix);
+    Py_DecRef(prefix);
+    if (status < 0) {
+        Py_DecRef(places);
+        return NULL;
+    }
+    return places;
+}
+
+/* Called for each object of the heap: no Python object may be made here. */
+static int collect_function(PyObject *object, void *arg)
+{
+    struct functions *functions = arg;
+
+    if (type_of(object) != &PyFunction_Type || !is_ours(functions->pairing, object))
+        return 0;
+    if (functions->n == functions->cap) {
+        size_t cap = functions->cap ? 2 * functions->cap : 256;
+        PyObject **at = realloc(functions->at, cap * sizeof *at);
+
+        if (!at) {
+            functions->failed = true;
+            return 1;
+        }
+        functions->at = at;
+        functions->cap = cap;
+    }
+    Py_IncRef(object);
+    functions->at[functions->n++] = object;
+    return 0;
+}
+
+static bool is_new(const struct module_pair *module, PyObject *function)
+{
+    return PyFunction_GetGlobals(function) == module->new_dict;
+}
+
+/* The only function of that code among the old or the new ones: borrowed, or NULL. */
+static PyObject *only_function(const struct functions *functions, PyObject *code)
+{
+    PyObject *found = NULL;
+
+    for (size_t i = 0; i < functions->n; i++) {
+        if (PyFunction_GetCode(functions->at[i]) != code)
+            continue;
+        if (found)
+            return NULL;
+        found = functions->at[i];
+    }
+    return found;
+}
+
+/* The index in `list` of the code that is the same program as `code`, on the same line if
+ * several are, or -1. */
+static Py_ssize_t index_of_same(PyObject *list, PyObject *code)
+{
+    long line = code_number(code, "co_firstlineno");
+    Py_ssize_t found = -1;
+
+    for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
+        PyObject *candidate = PyList_GetItem(list, i);
+
+        if (code_same(code, candidate) != 1)
+            continue;
+        if (found < 0 || code_number(candidate, "co_firstlineno") == line)
+            found = i;
+    }
+    PyErr_Clear();
+    return found;
+}
+
+/* Which of the new codes stands for the index-th of the old ones: borrowed, or NULL. */
+static PyObject *code_for(PyObject *old, PyObject *new_, Py_ssize_t index)
+{
+    Py_ssize_t same;
+
+    if (PyList_Size(old) == PyList_Size(new_))
+        return PyList_GetItem(new_, index);
+    same = index_of_same(new_, PyList_GetItem(old, index));
+    if (same >= 0)
+        return PyList_GetItem(new_, same);
+    return index < PyList_Size(new_) ? PyList_GetItem(new_, index) : NULL;
+}
+
+/* The last part of a qualified name is the code's own name. */
+static bool place_ends_in(PyObject *place, PyObject *name)
+{
+    Py_ssize_t size, own_size;
+    const char *text = PyUnicode_AsUTF8AndSize(place, &size);
+    const char *own = PyUnicode_AsUTF8AndSize(name, &own_size);
+    bool ends = text && own && size >= own_size &&
+                memcmp(text + size - own_size, own, own_size) == 0 &&
+                (size == own_size || text[size - own_size - 1] == '.');
+
+    PyErr_Clear();
+    return ends;
+}
+
+/* By the old source: a place whose code is the function's.  Borrowed, or NULL. */
+static PyObject *new_code_by_source(const struct places *places, PyObject *code, PyObject *name)
+{
+    PyObject *place, *list;
+    Py_ssize_t at = 0;
+
+    while (PyDict_Next(places->old, &at, &place, &list)) {
+        PyObject *there;
+        Py_ssize_t index;
+
+        if (!place_ends_in(place, name))
+            continue;
+        index = index_of_same(list, code);
+        there = index >= 0 ? dict_lookup(places->new_, place) : NULL;
+        if (there)
+            return code_for(list, there, index);
+    }
+    return NULL;
+}
+
+/* By the qualified name, if there is one place of that name: borrowed, or NULL. */
+static PyObject *new_code_by_name(const struct places *places, PyObject *function, PyObject *name)
+{
+    PyObject *code = PyFunction_GetCode(function), *place, *list = NULL;
+
+    if (str_is(name, "<lambda>"))
+        return NULL;
+    place = PyObject_GetAttrString(code, "co_qualname"); /* from 3.11 */
+    if (!place) {
+        PyErr_Clear();
+        place = builtin_attribute(function, &PyFunction_Type, "__qualname__");
+    }
+    if (place && is_str(place) && place_ends_in(place, name))
+        list = dict_lookup(places->new_, place);
+    Py_DecRef(place);
+    return list && PyList_Size(list) == 1 ? PyList_GetItem(list, 0) : NULL;
+}
+
+static int pair_place(const struct scope *scope, const struct functions *functions,
+                      PyObject *function, PyObject *new_code)
+{
+    PyObject *code = PyFunction_GetCode(function), *new_;
+
+    new_ = only_function(functions, new_code);
+    if (new_ && only_function(functions, code) == function)
+        return pair_values(scope, function, new_);
+    return pair_code_objects(scope, code, new_code);
+}
+
+static int pair_function_by_place(struct pairing *pairing, const struct places *places,
+                                  const struct functions *functions, PyObject *function)
+{
+    struct module_pair *module = pairing_module(pairing, function);
+    size_t i = (size_t)(module - pairing->modules);
+    struct scope scope = {.pairing = pairing, .module = module};
+    PyObject *code = PyFunction_GetCode(function), *name, *new_code;
+    int status;
+
+    if (is_new(module, function) || remap_get(pairing->remap, function))
+        return 0;
+    new_code = remap_get(pairing->remap, code);
+    name = code_attribute(code, "co_name");
+    if (!name)
+        return -1;
+    if (!new_code)
+        new_code = new_code_by_source(&places[i], code, name);
+    if (!new_code)
+        new_code = new_code_by_name(&places[i], function, name);
+    status = new_code ? pair_place(&scope, functions, function, new_code) : 0;
+    Py_DecRef(name);
+    return status;
+}
+
+static int pair_collected(struct pairing *pairing, const struct functions *functions)
+{
+    struct places *places = calloc(pairing->n + 1, sizeof *places);
+    int status = 0;
+
+    if (!places) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < pairing->n && status == 0; i++) {
+        places[i].old = read_places(pairing->modules[i].old_code);
+        places[i].new_ = read_places(pairing->modules[i].new_code);
+        if (!places[i].old || !places[i].new_)
+            status = -1;
+    }
+    for (size_t i = 0; i < functions->n && status == 0; i++)
+        status = pair_function_by_place(pairing, places, functions, functions->at[i]);
+    for (size_t i = 0; i < pairing->n; i++) {
+        Py_DecRef(places[i].old);
+        Py_DecRef(places[i].new_);
+    }
+    free(places);
+    return status;
+}
+
+int pair_functions_by_place(struct pairing *pairing)
+{
+    struct functions functions = {.pairing = pairing};
+    int status = heap_visit(collect_function, &functions);
+
+    if (functions.failed) {
+        PyErr_NoMemory();
+        status = -1;
+    }
+    status = status < 0 ? -1 : pair_collected(pairing, &functions);
+    for (size_t i = 0; i < functions.n; i++)
+        Py_DecRef(functions.at[i]);
+    free(functions.at);
+    return status;
+}
