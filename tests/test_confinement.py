@@ -1,0 +1,102 @@
+"""Targets that are shut in: other users, namespaces, filters, limits.  pyhot runs as root."""
+
+import os
+import subprocess
+
+import pytest
+
+import harness
+
+MODULE = "def answer():\n    return 1\n"
+IDLE = "import probe\nprobe.ready()\nprobe.threading.Event().wait()\n"
+FILES = {"mod.py": MODULE, "app.py": "import mod\n" + IDLE}
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to shut a target in")
+
+
+@pytest.fixture
+def within(tmp_path):
+    """within(python, commands): a script that starts `python` after the shell commands; the last
+    of them must exec "$@"."""
+    def write(python, commands):
+        script = tmp_path / "within"
+        script.write_text("#!/bin/sh\nset -e\nset -- %s \"$@\"\n%s\n" % (python, commands))
+        script.chmod(0o755)
+        return script
+    return write
+
+
+def check_reload(target):
+    target.edit("mod.py", MODULE.replace("1", "2"))
+    target.reload("mod")
+    assert target.eval("mod.answer()") == 2
+    target.check_unharmed()
+    target.edit("mod.py", MODULE.replace("1", "3"))
+    target.reload("mod")
+    assert target.eval("mod.answer()") == 3
+    target.check_unharmed()
+
+
+def test_process_of_another_user(any_python, start, within, tmp_path):
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.geteuid() and directory != directory.parent:
+            directory.chmod(directory.stat().st_mode | 0o055)
+    check_reload(start(within(any_python, 'exec setpriv --reuid 65534 --regid 65534 '
+                                          '--clear-groups "$@"'), FILES))
+
+
+def test_no_capabilities_no_new_privileges(any_python, start, within):
+    check_reload(start(within(any_python, 'exec setpriv --bounding-set=-all --inh-caps=-all '
+                                          '--no-new-privs "$@"'), FILES))
+
+
+def test_not_dumpable(any_python, start):
+    app = ("import ctypes, mod\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n" + IDLE)
+    check_reload(start(any_python, {"mod.py": MODULE, "app.py": app}))
+
+
+def test_user_namespace(any_python, start, within):
+    if subprocess.run(["unshare", "--user", "--map-root-user", "true"]).returncode:
+        pytest.skip("no user namespaces on this machine")
+    check_reload(start(within(any_python, 'exec unshare --user --map-root-user "$@"'), FILES))
+
+
+CONTAINER = r"""
+exec unshare --mount --propagation private --net --ipc --uts --pid --fork --kill-child --mount-proc \
+    sh -c 'mount --bind /tmp /tmp; mount -o remount,bind,ro,noexec /tmp
+           mount -o remount,bind,ro /; exec "$@"' sh "$@"
+"""
+
+
+def test_container(python, start, within):
+    """Namespaces of its own, the root read-only, nothing executable in /tmp."""
+    if python.path != python.executable:
+        pytest.skip("%s is in a root and a mount namespace of its own in every test" % python.id)
+    target = start(within(python, CONTAINER), FILES)
+    with open("/proc/%d/task/%d/children" % (target.pid, target.pid)) as children:
+        (target.pid,) = map(int, children.read().split())
+    assert "NSpid:\t%d\t1\n" % target.pid in open("/proc/%d/status" % target.pid).read()
+    target.snapshot()
+    check_reload(target)
+
+
+def test_seccomp_filter_of_containers(python, start):
+    app = "import mod, seccomp\nseccomp.confine()\n" + IDLE
+    target = start(python, {"mod.py": MODULE, "app.py": app})
+    assert harness.proc_status(target.pid)["Seccomp"] == "2"
+    check_reload(target)
+
+
+def test_low_limits(any_python, start, within):
+    """No file larger than nothing, few descriptors, no locked memory, no core."""
+    check_reload(start(within(any_python, 'ulimit -n 64; ulimit -c 0; ulimit -l 0; ulimit -f 0; exec "$@"'), FILES))
+
+
+def test_own_executable_was_deleted(any_python, start, tmp_path):
+    """An upgrade replaced the interpreter on disk while it runs."""
+    copy = tmp_path / "python-copy"
+    copy.write_bytes(open(any_python.executable, "rb").read())
+    copy.chmod(0o755)
+    target = start(copy, FILES)
+    copy.unlink()
+    check_reload(target)
