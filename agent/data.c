@@ -44,7 +44,7 @@ bool is_immutable(PyObject *object)
 
 bool same_value(PyObject *a, PyObject *b)
 {
-    int same = is_immutable(a) && is_immutable(b) ? const_same(a, b) : 0;
+    int same = is_immutable(a) && is_immutable(b) ? constant_same(a, b) : 0;
 
     PyErr_Clear();
     return same == 1;

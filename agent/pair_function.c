@@ -145,7 +145,7 @@ static PyObject *find_same_code(PyObject *consts, PyObject *name, PyObject *code
     Py_ssize_t at = 0;
 
     while ((found = next_code(consts, name, &at))) {
-        if (code_same(code, found) == 1)
+        if (program_same(code, found) == 1)
             return found;
     }
     return NULL;
@@ -398,7 +398,7 @@ static int pair_functions(const struct scope *scope, PyObject *old, PyObject *ne
     if (is_ours(scope->pairing, old) && is_ours(scope->pairing, new_) &&
         pair_code_objects(scope, old_code, new_code) < 0)
         return -1;
-    keep_state = scope->unchanged && code_same(old_code, new_code) == 1;
+    keep_state = scope->unchanged && program_same(old_code, new_code) == 1;
     if (pair_cells(scope, old, new_, keep_state) < 0 ||
         pair_tuples(scope, PyFunction_GetDefaults(old), PyFunction_GetDefaults(new_)) < 0)
         return -1;
@@ -575,7 +575,7 @@ static bool is_from_source(const struct scope *scope, const struct binding *made
     /* The closure of one and the same decorator. */
     return is_ours(scope->pairing, old) == is_ours(scope->pairing, new_) &&
            (is_ours(scope->pairing, old) ||
-            code_same(PyFunction_GetCode(old), PyFunction_GetCode(new_)) == 1);
+            program_same(PyFunction_GetCode(old), PyFunction_GetCode(new_)) == 1);
 }
 
 int stays_replaced(const struct scope *scope, PyObject *name, PyObject *old, PyObject *new_)

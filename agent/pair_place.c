@@ -147,7 +147,7 @@ static Py_ssize_t index_of_same(PyObject *list, PyObject *code)
     for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
         PyObject *candidate = PyList_GetItem(list, i);
 
-        if (code_same(code, candidate) != 1)
+        if (program_same(code, candidate) != 1)
             continue;
         if (found < 0 || code_number(candidate, "co_firstlineno") == line)
             found = i;

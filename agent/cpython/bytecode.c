@@ -371,7 +371,7 @@ static int tuple_same(PyObject *a, PyObject *b)
     if (PyTuple_Size(a) != PyTuple_Size(b))
         return 0;
     for (Py_ssize_t i = 0; i < PyTuple_Size(a); i++) {
-        int same = const_same(PyTuple_GetItem(a, i), PyTuple_GetItem(b, i));
+        int same = constant_same(PyTuple_GetItem(a, i), PyTuple_GetItem(b, i));
 
         if (same != 1)
             return same;
@@ -379,7 +379,7 @@ static int tuple_same(PyObject *a, PyObject *b)
     return 1;
 }
 
-int const_same(PyObject *a, PyObject *b)
+int constant_same(PyObject *a, PyObject *b)
 {
     double x, y;
 
@@ -390,7 +390,7 @@ int const_same(PyObject *a, PyObject *b)
     if (type_of(a) == &PyTuple_Type)
         return tuple_same(a, b);
     if (type_of(a) == &PyCode_Type)
-        return code_same(a, b);
+        return program_same(a, b);
     if (type_of(a) == &PyFloat_Type) {
         x = PyFloat_AsDouble(a);
         y = PyFloat_AsDouble(b);
@@ -417,7 +417,7 @@ static int instruction_same(const struct instruction *a, ptrdiff_t from_a,
         return (a->arg & flags) == (b->arg & flags) ? str_same(a->name, b->name) : 0;
     }
     if (a->value && b->value)
-        return const_same(a->value, b->value);
+        return constant_same(a->value, b->value);
     if (a->target >= 0 && b->target >= 0)
         return a->target - from_a == b->target - from_b;
     return a->arg == b->arg;
@@ -454,7 +454,7 @@ static int signature_same(PyObject *a, PyObject *b)
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         PyObject *x = code_attribute(a, parts[i]), *y = code_attribute(b, parts[i]);
-        int same = x && y ? const_same(x, y) : -1;
+        int same = x && y ? constant_same(x, y) : -1;
 
         Py_DecRef(x);
         Py_DecRef(y);
@@ -464,7 +464,7 @@ static int signature_same(PyObject *a, PyObject *b)
     return 1;
 }
 
-int code_same(PyObject *a, PyObject *b)
+int program_same(PyObject *a, PyObject *b)
 {
     struct bytecode x, y = {0};
     int same = a == b ? 1 : signature_same(a, b);

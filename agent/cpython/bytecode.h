@@ -60,10 +60,10 @@ int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode
                   size_t from_b, size_t n);
 
 /* Are two code objects the same program, nested code included?  Lines do not count. */
-int code_same(PyObject *a, PyObject *b);
+int program_same(PyObject *a, PyObject *b);
 
 /* Are two constants of code objects equal in type and value? */
-int const_same(PyObject *a, PyObject *b);
+int constant_same(PyObject *a, PyObject *b);
 
 /* `name` of a code object ("co_consts"): new reference or NULL with an exception. */
 PyObject *code_attribute(PyObject *code, const char *name);
