@@ -20,8 +20,15 @@ CFLAGS   ?= -O2 -g
 COMMON    = -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -MMD -MP $(CFLAGS) $(if $(FAULTS),-DPYHOT_FAULTS)
 
 INJECTOR_LIBS = -lunwind-ptrace -lunwind-generic -lunwind -ldw -lelf -ljson-c
-INJECTOR_SRC  = $(filter-out injector/agent_blob.S,$(wildcard injector/*.[cS] injector/arch/*.[cS]))
+INJECTOR_SRC  = $(filter-out %_blob.S,$(wildcard injector/*.[cS] injector/arch/*.[cS]))
 INJECTOR_OBJ  = $(addprefix $B/,$(addsuffix .o,$(basename $(INJECTOR_SRC))))
+
+# The code that runs in the target's thread of ours: linked alone, so that it can need nothing.
+MACHINE    := $(shell uname -m)
+STUB_SRC    = injector/stub/$(MACHINE).S injector/stub/thread.c
+STUB_FLAGS  = -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Os -fpie -ffreestanding -fno-stack-protector \
+              -fno-asynchronous-unwind-tables -fcf-protection=none -mgeneral-regs-only -nostdlib \
+              -static -Wl,--build-id=none -Wl,-T,injector/stub/stub.ld
 
 AGENT_SRC = $(wildcard agent/*.c agent/remap/*.c agent/cpython/*.c)
 AGENT_OBJ = $(AGENT_SRC:%.c=$B/%.o)
@@ -35,7 +42,7 @@ AGENT_LDFLAGS = -shared -Wl,-soname,pyhot-agent.so -Wl,-z,nodelete -Wl,--build-i
 
 all: $B/pyhot
 
-$B/pyhot: $(INJECTOR_OBJ) $B/injector/agent_blob.o
+$B/pyhot: $(INJECTOR_OBJ) $B/injector/agent_blob.o $B/injector/stub_blob.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(INJECTOR_LIBS)
 
 $B/pyhot.so: $(AGENT_OBJ)
@@ -44,6 +51,15 @@ $B/pyhot.so: $(AGENT_OBJ)
 $B/injector/agent_blob.o: injector/agent_blob.S $B/pyhot.so
 	@mkdir -p $(@D)
 	$(CC) -DAGENT_FILE='"$B/pyhot.so"' -c -o $@ $<
+
+$B/stub.bin: $(STUB_SRC) $(wildcard injector/stub/*.[hl]*) agent/request.h
+	@mkdir -p $(@D)
+	$(CC) $(STUB_FLAGS) -o $@.elf $(STUB_SRC)
+	objcopy -O binary -j .text $@.elf $@
+
+$B/injector/stub_blob.o: injector/stub_blob.S $B/stub.bin
+	@mkdir -p $(@D)
+	$(CC) -DSTUB_FILE='"$B/stub.bin"' -c -o $@ $<
 
 $B/agent/%.o: agent/%.c
 	@mkdir -p $(@D)

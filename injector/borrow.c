@@ -1,0 +1,113 @@
+/* The order of the steps matters at each of them (borrow.h).  Registers are pointed at the call
+ * before signals are blocked: from then on the frame restores the mask.  At the end signals are
+ * unblocked before the registers are put back: in between the thread is still on its way to the
+ * frame.  The end is by PTRACE_SETREGS, not by the frame: rt_sigreturn makes the kernel forget
+ * how to go on with an interrupted sleep. */
+#include "borrow.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/ptrace.h>
+
+#include "cleanup.h"
+#include "fault.h"
+
+enum { KERNEL_MASK_SIZE = 8 };
+
+struct error *borrow_begin(struct borrow *borrow, struct tracee *tracee,
+                           const struct arch_gadgets *gadgets)
+{
+    *borrow = (struct borrow){.tracee = tracee, .gadgets = gadgets};
+    if (arch_read_registers(tracee->tid, &borrow->saved) ||
+        ptrace(PTRACE_GETSIGMASK, tracee->tid, KERNEL_MASK_SIZE, &borrow->saved_mask))
+        return tracee_error(tracee, errno, "read the registers of");
+
+    size_t size;
+    _cleanup_free_ void *frame = arch_signal_frame(tracee->tid, &borrow->saved, borrow->saved_mask,
+                                                   gadgets, &borrow->frame, &size);
+    if (!frame)
+        return tracee_error(tracee, errno, "read the vector registers of");
+    if (tracee_write(tracee, borrow->frame, frame, size))
+        return tracee_error(tracee, errno, "write below the stack of");
+    fault_point("frame-written");
+    return NULL;
+}
+
+static struct error *aim(struct borrow *borrow, const struct arch_registers *registers)
+{
+    const struct tracee *tracee = borrow->tracee;
+    uint64_t all = ~0ull;
+
+    if (arch_write_registers(tracee->tid, registers))
+        return tracee_error(tracee, errno, "write the registers of");
+    fault_point("aimed");
+    if (borrow->masked)
+        return NULL;
+    if (ptrace(PTRACE_SETSIGMASK, tracee->tid, KERNEL_MASK_SIZE, &all))
+        return tracee_error(tracee, errno, "block the signals of");
+    borrow->masked = true;
+    fault_point("masked");
+    return NULL;
+}
+
+/* Runs to the next system call stop and reads the registers there. */
+static struct error *run_to_stop(struct borrow *borrow, uint64_t deadline_ns,
+                                 struct arch_registers *registers)
+{
+    struct tracee *tracee = borrow->tracee;
+    struct error *error = tracee_run_to_syscall(tracee, deadline_ns);
+    if (error)
+        return error;
+    fault_point("syscall-stop");
+    if (tracee->state == TRACEE_GONE || arch_read_registers(tracee->tid, registers))
+        return tracee_error(tracee, ESRCH, "run");
+    return NULL;
+}
+
+struct error *borrow_syscall(struct borrow *borrow, long number, const uint64_t arguments[6],
+                             uint64_t deadline_ns, long *result)
+{
+    struct arch_registers registers = borrow->saved;
+    arch_aim_syscall(&registers, borrow->gadgets, borrow->frame, number, arguments);
+    struct error *error = aim(borrow, &registers);
+    if (!error)
+        error = run_to_stop(borrow, deadline_ns, &registers); /* its entry */
+    if (!error)
+        error = run_to_stop(borrow, deadline_ns, &registers); /* its exit */
+    if (!error)
+        *result = arch_syscall_result(&registers);
+    return error;
+}
+
+struct error *borrow_call_stub(struct borrow *borrow, uint64_t function, uint64_t argument,
+                               uint64_t deadline_ns, int *result)
+{
+    struct arch_registers registers = borrow->saved;
+    arch_aim_call(&registers, borrow->frame, function, argument);
+    struct error *error = aim(borrow, &registers);
+    /* pthread_create makes system calls of its own; the last one is at the gadget.  Each has an
+     * entry and an exit. */
+    while (!error) {
+        error = run_to_stop(borrow, deadline_ns, &registers);
+        if (!error)
+            error = run_to_stop(borrow, deadline_ns, &registers);
+        if (!error && arch_left_gadget(&registers, borrow->gadgets))
+            break;
+    }
+    if (!error)
+        *result = arch_stub_result(&registers);
+    return error;
+}
+
+void borrow_end(struct borrow *borrow)
+{
+    const struct tracee *tracee = borrow->tracee;
+    if (tracee->state != TRACEE_INTERRUPTED && tracee->state != TRACEE_SYSCALL_STOP)
+        return;
+    if (borrow->masked)
+        ptrace(PTRACE_SETSIGMASK, tracee->tid, KERNEL_MASK_SIZE, &borrow->saved_mask);
+    fault_point("unmasked");
+    arch_write_registers(tracee->tid, &borrow->saved);
+    fault_point("restored");
+}

@@ -1,0 +1,403 @@
+/* The sequence (inject.h).  In the borrowed thread only three things happen: two pages are mapped,
+ * made usable, and a thread is started; all else is that thread's doing (stub/).
+ *
+ * What a pyhot that is killed leaves behind: between the mmap and the call that follows it, two
+ * unused pages.  At any other instant nothing: our thread waits STUB_PATIENCE_MS for us, then
+ * closes and unmaps everything and ends. */
+#include "inject.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/memfd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "borrow.h"
+#include "channel.h"
+#include "cleanup.h"
+#include "fault.h"
+#include "loaded_agent.h"
+#include "safepoint.h"
+#include "stub/stub.h"
+
+#ifndef MFD_NOEXEC_SEAL /* Linux 6.3 */
+#define MFD_NOEXEC_SEAL 8u
+#endif
+
+enum { STUB_PATIENCE_MS = 3000, PAGE = 4096, POLL_NS = 100000 };
+
+extern const unsigned char stub_blob[], stub_blob_end[];
+
+static struct error *ended(const struct target *target)
+{
+    struct error *error = target_check(target);
+    return error ? error
+                 : error_new(EXIT_CANNOT_ATTACH, "no-agent",
+                             "the thread that pyhot started in process %d ended before the agent "
+                             "could run",
+                             (int)target->pid);
+}
+
+static struct error *late(const struct target *target, const char *what)
+{
+    return error_hint(error_new(EXIT_DEADLINE, "deadline", "process %d: %s", (int)target->pid,
+                                what),
+                      "nothing was changed; try again with a longer --timeout");
+}
+
+static int read_target(const struct target *target, uint64_t address, void *buffer, size_t size)
+{
+    struct tracee reader = {.pid = target->pid};
+    return tracee_read(&reader, address, buffer, size);
+}
+
+/* ---- The stub ---- */
+
+/* The kernel's flag for a file that cannot be executed, which vm.memfd_noexec may demand; the
+ * loader does not need it executable.  0 on kernels that do not know it. */
+static uint32_t memfd_flags(void)
+{
+    uint32_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    _cleanup_close_ int probe = memfd_create("pyhot", flags | MFD_NOEXEC_SEAL);
+    return probe >= 0 ? flags | MFD_NOEXEC_SEAL : flags;
+}
+
+static size_t shared_size(const struct pyhot_request *request)
+{
+    size_t size = offsetof(struct stub_shared, request) + request->size;
+    return (size + PAGE - 1) / PAGE * PAGE;
+}
+
+static struct stub_params stub_params(const struct python *python,
+                                      const struct arch_gadgets *gadgets,
+                                      const struct pyhot_request *request)
+{
+    /* The C library's own two signals stay open: setuid() in another thread waits for them. */
+    const uint64_t c_library_signals = 1ull << (32 - 1) | 1ull << (33 - 1);
+    struct stub_params params = {
+        .pthread_create = python->pthread_create,
+        .munmap = python->munmap,
+        .syscall_return = gadgets->syscall_return,
+        .pthread_self = python->pthread_self,
+        .pthread_detach = python->pthread_detach,
+        .dlopen = python->dlopen,
+        .dlsym = python->dlsym,
+        .dlerror = python->dlerror,
+        .loaded_agent = python->loaded_agent,
+        .signal_mask = ~c_library_signals,
+        .memfd_flags = memfd_flags(),
+        .shared_size = (uint32_t)shared_size(request),
+        .patience_ms = STUB_PATIENCE_MS,
+        .shared_name = "pyhot",
+        .agent_name = AGENT_MEMFD_NAME,
+    };
+    return params;
+}
+
+/* ---- The borrowed thread ---- */
+
+static struct error *find_gadgets(struct arch_gadgets *gadgets, const struct codemap *map)
+{
+    *gadgets = (struct arch_gadgets){0, 0};
+    for (size_t i = 0; i < map->n_images; i++) {
+        const struct code_image *image = &map->images[i];
+        size_t size = image->end - image->start;
+        _cleanup_free_ char *text = image->kind == CODE_C_LIBRARY ? malloc(size) : NULL;
+        if (text && !read_target(&map->view, image->start, text, size))
+            arch_find_gadgets(gadgets, text, size, image->start);
+    }
+    if (gadgets->syscall_return && gadgets->sigreturn)
+        return NULL;
+    return error_new(EXIT_CANNOT_ATTACH, "no-gadgets",
+                     "the C library of process %d has no signal return code that pyhot knows; "
+                     "its threads cannot be borrowed safely",
+                     (int)map->view.pid);
+}
+
+/* The program may have called execve since it was looked at: is all that we are going to use
+ * still where it was?  The tracee is stopped, so it stays there. */
+static bool still_valid(const struct codemap *map, const struct arch_gadgets *gadgets,
+                        const struct python *python)
+{
+    char code[ARCH_SYSCALL_RETURN_SIZE + ARCH_SIGRETURN_SIZE];
+    struct arch_gadgets found = {0, 0};
+
+    if (read_target(&map->view, gadgets->syscall_return, code, ARCH_SYSCALL_RETURN_SIZE) ||
+        read_target(&map->view, gadgets->sigreturn, code + ARCH_SYSCALL_RETURN_SIZE,
+                    ARCH_SIGRETURN_SIZE))
+        return false;
+    arch_find_gadgets(&found, code, sizeof code, 1);
+    if (!found.syscall_return || !found.sigreturn || !codemap_find(map, python->pthread_create))
+        return false;
+    if (!python->loaded_agent)
+        return true;
+    const struct mapping *agent = target_mapping_at(&map->view, python->loaded_agent);
+    return agent && strstr(agent->path, AGENT_MEMFD_NAME);
+}
+
+/* Maps the region and starts our thread in it. */
+static struct error *start_thread(struct borrow *borrow, const struct stub_params *params,
+                                  uint64_t deadline_ns, uint64_t *region)
+{
+    const struct tracee *tracee = borrow->tracee;
+    const uint64_t mapping[6] = {0, STUB_REGION_SIZE, PROT_READ | PROT_EXEC,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, ~0ull, 0};
+    long result = 0;
+    struct error *error = borrow_syscall(borrow, SYS_mmap, mapping, deadline_ns, &result);
+    if (error)
+        return error;
+    if (result < 0 && result > -PAGE)
+        return error_errno(EXIT_CANNOT_ATTACH, "no-memory", (int)-result,
+                           "process %d may not map memory for code", (int)tracee->pid);
+    *region = (uint64_t)result;
+    fault_point("mapped");
+    if (tracee_poke(tracee, *region, stub_blob, (size_t)(stub_blob_end - stub_blob)) ||
+        tracee_poke(tracee, *region + STUB_PARAMS, params, sizeof *params))
+        return tracee_error(tracee, errno, "write to the new pages of");
+    fault_point("code-written");
+
+    int errnum = 0;
+    error = borrow_call_stub(borrow, *region, *region, deadline_ns, &errnum);
+    if (!error && errnum)
+        error = error_hint(error_errno(EXIT_CANNOT_ATTACH, "no-thread", errnum,
+                                       "process %d may not start a thread", (int)tracee->pid),
+                           "see its limits: /proc/%d/limits and pids.max of its cgroup",
+                           (int)tracee->pid);
+    return error;
+}
+
+/* From finding a thread to letting it go. */
+static struct error *borrow_a_thread(struct injection *injection, const struct target *target,
+                                     const struct python *python,
+                                     const struct pyhot_request *request, uint64_t deadline_ns,
+                                     uint64_t *region)
+{
+    struct codemap map;
+    struct safepoint safepoint = {.map = &map};
+    struct tracee tracee = {.state = TRACEE_DETACHED};
+    struct arch_gadgets gadgets;
+    struct borrow borrow;
+
+    struct error *error = codemap_open(&map, target);
+    if (!error)
+        error = safepoint_open(&safepoint, &map);
+    if (!error)
+        error = find_gadgets(&gadgets, &map);
+    if (!error) {
+        struct stub_params params = stub_params(python, &gadgets, request);
+        error = safepoint_find(&safepoint, &tracee, deadline_ns);
+        if (!error && !still_valid(&map, &gadgets, python))
+            error = error_new(EXIT_CANNOT_ATTACH, "target-ended",
+                              "process %d became another program while pyhot was attaching to it",
+                              (int)target->pid);
+        if (!error)
+            error = borrow_begin(&borrow, &tracee, &gadgets);
+        if (!error) {
+            error = start_thread(&borrow, &params, deadline_ns, region);
+            borrow_end(&borrow);
+        }
+        tracee_release(&tracee);
+    }
+    injection->stop_ns = tracee.stop_ns;
+    injection->attempts = safepoint.attempts;
+    safepoint_close(&safepoint);
+    codemap_close(&map);
+    return error;
+}
+
+/* ---- Meeting our thread ---- */
+
+static void pause_briefly(void)
+{
+    nanosleep(&(struct timespec){0, POLL_NS}, NULL);
+}
+
+/* Until it has made the descriptors. */
+static struct error *wait_until_ready(const struct target *target, uint64_t region,
+                                      uint64_t deadline_ns, struct stub_private *stub)
+{
+    while (!read_target(target, region + STUB_PAGE, stub, sizeof *stub)) {
+        if (stub->stage == STUB_READY)
+            return NULL;
+        if (stub->stage == STUB_FAILED)
+            return error_errno(EXIT_CANNOT_ATTACH, "no-descriptors", stub->errnum,
+                               "process %d may not create the memory and the pipe that the agent "
+                               "needs",
+                               (int)target->pid);
+        if (monotonic_ns() >= deadline_ns)
+            return late(target, "the thread that pyhot started in it has not come to run");
+        pause_briefly();
+    }
+    return ended(target);
+}
+
+/* A descriptor of the target becomes one of ours. */
+static int take_fd(const struct target *target, int fd, int flags)
+{
+    char path[64];
+    int taken = target->pidfd >= 0 ? (int)syscall(SYS_pidfd_getfd, target->pidfd, fd, 0) : -1;
+    if (taken >= 0)
+        return taken;
+    snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)target->pid, fd);
+    return open(path, flags | O_CLOEXEC);
+}
+
+static struct error *fill_agent(const struct target *target, int fd)
+{
+    _cleanup_close_ int file = take_fd(target, fd, O_RDWR);
+    size_t size = (size_t)(agent_blob_end - agent_blob);
+    size_t done = 0;
+    while (file >= 0 && done < size) {
+        ssize_t n = pwrite(file, agent_blob + done, size - done, (off_t)done);
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+    }
+    if (file < 0 || done < size)
+        return error_errno(EXIT_CANNOT_ATTACH, "no-agent", errno,
+                           "cannot give the agent to process %d", (int)target->pid);
+    /* Not essential: nothing but the loader reads it, and it maps it privately. */
+    fcntl(file, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    return NULL;
+}
+
+/* The loader takes a library with a path that it knows for the one it has, whatever the file:
+ * the path of each build is another one.  "//" and "/./" are the digits of its checksum. */
+static void agent_path(char *path, size_t size, int fd)
+{
+    uint32_t sum = 2166136261u; /* FNV-1a */
+    for (const unsigned char *byte = agent_blob; byte < agent_blob_end; byte++)
+        sum = (sum ^ *byte) * 16777619u;
+    char digits[32 * 2 + 1] = "";
+    for (int bit = 0; bit < 32; bit++)
+        strcat(digits, sum >> bit & 1 ? "./" : "/");
+    snprintf(path, size, "/proc/self/fd/%s%d", digits, fd);
+}
+
+static struct error *map_shared(struct stub_shared **shared, size_t size,
+                                const struct target *target, int fd)
+{
+    _cleanup_close_ int file = take_fd(target, fd, O_RDWR);
+    void *memory = file < 0 ? MAP_FAILED
+                            : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (memory == MAP_FAILED)
+        return error_errno(EXIT_CANNOT_ATTACH, "no-memory", errno,
+                           "cannot share memory with process %d", (int)target->pid);
+    *shared = memory;
+    return NULL;
+}
+
+static void fill_shared(struct stub_shared *shared, const struct python *python,
+                        const struct stub_private *stub, const struct pyhot_request *request)
+{
+    memcpy(&shared->request, request, request->size);
+    shared->request.state = PYHOT_WAITING;
+    shared->request.channel = stub->channel[1];
+    snprintf(shared->library, sizeof shared->library, "%s", python->library ? python->library : "");
+    snprintf(shared->entry, sizeof shared->entry, "%s", PYHOT_ENTRY);
+    agent_path(shared->agent_path, sizeof shared->agent_path, stub->agent_fd);
+}
+
+static void wake(_Atomic uint32_t *futex)
+{
+    syscall(SYS_futex, futex, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+/* Until the agent has been called.  After the deadline the thread will find the request
+ * cancelled. */
+static struct error *wait_until_entered(struct stub_shared *shared, const struct target *target,
+                                        uint64_t deadline_ns)
+{
+    for (;;) {
+        uint32_t outcome = atomic_load(&shared->outcome);
+        if (outcome == STUB_ENTERED)
+            return NULL;
+        if (outcome == STUB_NOT_LOADED)
+            return error_new(EXIT_CANNOT_ATTACH, "agent-not-loaded",
+                             "process %d could not load the agent: %.900s", (int)target->pid,
+                             shared->error);
+        struct error *error = target_check(target);
+        if (error)
+            return error;
+        uint32_t waiting = PYHOT_WAITING;
+        if (monotonic_ns() >= deadline_ns &&
+            atomic_compare_exchange_strong(&shared->request.state, &waiting, PYHOT_CANCELLED))
+            return late(target, "its dynamic loader has not loaded the agent yet");
+        struct timespec timeout = {0, 20000000};
+        syscall(SYS_futex, &shared->outcome, FUTEX_WAIT, STUB_LOADING, &timeout, NULL, 0);
+    }
+}
+
+static struct error *meet(struct injection *injection, const struct target *target,
+                          const struct python *python, const struct pyhot_request *request,
+                          uint64_t region, uint64_t deadline_ns)
+{
+    struct stub_private stub;
+    struct stub_shared *shared = NULL;
+    struct error *error = wait_until_ready(target, region, deadline_ns, &stub);
+    if (error)
+        return error;
+    fault_point("ready");
+    error = map_shared(&shared, shared_size(request), target, stub.shared_fd);
+    if (error)
+        return error;
+    injection->request = &shared->request;
+    injection->request_size = shared_size(request);
+    injection->channel = take_fd(target, stub.channel[0], O_RDONLY | O_NONBLOCK);
+    if (injection->channel < 0)
+        return error_errno(EXIT_CANNOT_ATTACH, "no-channel", errno,
+                           "cannot take the pipe from process %d", (int)target->pid);
+    fault_point("channel-taken");
+    if (!python->loaded_agent)
+        error = fill_agent(target, stub.agent_fd);
+    if (error)
+        return error;
+    fill_shared(shared, python, &stub, request);
+    fault_point("filled");
+
+    uint32_t waiting = STUB_WAIT;
+    if (!atomic_compare_exchange_strong(&shared->go, &waiting, STUB_GO))
+        return late(target, "pyhot was too slow, and the thread it had started ended");
+    wake(&shared->go);
+    fault_point("go");
+    return wait_until_entered(shared, target, deadline_ns);
+}
+
+struct error *inject_start(struct injection *injection, const struct target *target,
+                           const struct python *python, const struct pyhot_request *request,
+                           uint64_t deadline_ns)
+{
+    uint64_t region = 0;
+    sigset_t child, before;
+
+    *injection = (struct injection){.channel = -1};
+    /* Taken by sigtimedwait in tracee.c. */
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    signal(SIGCHLD, SIG_DFL);
+    sigprocmask(SIG_BLOCK, &child, &before);
+    struct error *error =
+        borrow_a_thread(injection, target, python, request, deadline_ns, &region);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (!error)
+        error = meet(injection, target, python, request, region, deadline_ns);
+    if (error)
+        inject_end(injection);
+    return error;
+}
+
+void inject_end(struct injection *injection)
+{
+    if (injection->request)
+        munmap((char *)injection->request - offsetof(struct stub_shared, request),
+               injection->request_size);
+    if (injection->channel >= 0)
+        close(injection->channel);
+    injection->request = NULL;
+    injection->channel = -1;
+}

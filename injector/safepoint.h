@@ -1,0 +1,25 @@
+/* Finding a thread that can be borrowed: one whose stack proves that it holds no lock of the C
+ * library, of the loader or of an allocator, so that pthread_create may be called on it. */
+#ifndef PYHOT_SAFEPOINT_H
+#define PYHOT_SAFEPOINT_H
+
+#include "arch/arch.h"
+#include "codemap.h"
+#include "tracee.h"
+
+struct safepoint {
+    struct codemap *map;
+    struct unwinder *unwinder;
+    unsigned attempts;  /* threads stopped so far */
+    char obstacle[256]; /* what was in the way at the last one */
+};
+
+struct error *safepoint_open(struct safepoint *, struct codemap *)
+    __attribute__((warn_unused_result));
+void safepoint_close(struct safepoint *);
+
+/* Returns with one thread stopped at a safe place; tries until the deadline. */
+struct error *safepoint_find(struct safepoint *, struct tracee *, uint64_t deadline_ns)
+    __attribute__((warn_unused_result));
+
+#endif

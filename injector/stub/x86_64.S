@@ -1,0 +1,69 @@
+/* The entry points of the stub (stub.h).  The first byte is where the borrowed thread enters. */
+#include "stub.h"
+#include <asm/unistd.h>
+
+#define PROT_READ_WRITE 3
+#define FUTEX_WAKE_OP_PRIVATE 133
+/* *address = 1, then wake if it was 0: FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0) */
+#define SET_ONE_IF_ZERO_WAKE 0x1000
+
+        .text
+        .globl  stub_borrowed
+/* rdi: the region.  The return address on the stack is the C library's sigreturn code; no
+ * register needs to be kept.  ebp: 0 or an errno, for the tracer (arch_stub_result).
+ *
+ * The last instruction in the region jumps to the C library's `syscall; ret`, and that system
+ * call is what gives the region away: the kernel sets `left`, or unmaps the region, when this
+ * thread has already left it. */
+stub_borrowed:
+        mov     %rdi, %rbx
+        lea     STUB_PAGE(%rbx), %rdi
+        mov     $STUB_PAGE, %esi
+        mov     $PROT_READ_WRITE, %edx
+        mov     $__NR_mprotect, %eax
+        syscall
+        mov     %eax, %ebp
+        neg     %ebp
+        test    %eax, %eax
+        jnz     1f
+
+        sub     $8, %rsp
+        lea     STUB_THREAD(%rbx), %rdi
+        xor     %esi, %esi
+        lea     stub_thread_entry(%rip), %rdx
+        mov     %rbx, %rcx
+        call    *STUB_PTHREAD_CREATE(%rbx)
+        add     $8, %rsp
+        mov     %eax, %ebp
+        test    %eax, %eax
+        jnz     1f
+
+        lea     STUB_LEFT(%rbx), %rdi
+        mov     %rdi, %r8
+        mov     $FUTEX_WAKE_OP_PRIVATE, %esi
+        mov     $1, %edx
+        xor     %r10d, %r10d
+        mov     $SET_ONE_IF_ZERO_WAKE, %r9d
+        mov     $__NR_futex, %eax
+        jmp     *STUB_SYSCALL_RETURN(%rbx)
+
+1:      mov     %rbx, %rdi
+        mov     $STUB_REGION_SIZE, %esi
+        mov     $__NR_munmap, %eax
+        jmp     *STUB_SYSCALL_RETURN(%rbx)
+
+/* Our thread: start_routine(region).  Its last act is to unmap the code it runs: munmap returns
+ * straight to the C library's start_thread. */
+stub_thread_entry:
+        push    %rbx
+        mov     %rdi, %rbx
+        lea     STUB_PARAMS(%rbx), %rdi
+        lea     STUB_PAGE(%rbx), %rsi
+        call    stub_thread
+        mov     %rbx, %rdi
+        mov     $STUB_REGION_SIZE, %esi
+        mov     STUB_MUNMAP(%rbx), %rax
+        pop     %rbx
+        jmp     *%rax
+
+        .section .note.GNU-stack, "", @progbits

@@ -1,0 +1,261 @@
+/* The state of a tracee is moved by wait_for_event and by the requests that resume it, and by
+ * nothing else.  Every wait has a deadline: SIGCHLD is blocked and taken by sigtimedwait. */
+#include "tracee.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "arch/arch.h"
+#include "cleanup.h"
+#include "eintr.h"
+#include "fault.h"
+
+enum { SYSCALL_TRAP = SIGTRAP | 0x80 }; /* PTRACE_O_TRACESYSGOOD */
+
+/* A SIGCHLD can be lost to a queue that holds one of each; never sleep longer than this. */
+#define MAX_SLEEP_NS 5000000
+
+uint64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+
+static void set_running(struct tracee *tracee, enum tracee_state state)
+{
+    tracee->state = state;
+    if (tracee->stopped_at)
+        tracee->stop_ns += monotonic_ns() - tracee->stopped_at;
+    tracee->stopped_at = 0;
+}
+
+struct error *tracee_error(const struct tracee *tracee, int errnum, const char *what)
+{
+    if (tracee->state == TRACEE_GONE || errnum == ESRCH)
+        return error_hint(error_new(EXIT_CANNOT_ATTACH, "target-ended",
+                                    "process %d ended while pyhot was attaching to it",
+                                    (int)tracee->pid),
+                          "start it again, or look for its new pid with `pyhot ps`");
+    return error_errno(EXIT_CANNOT_ATTACH, "ptrace", errnum, "cannot %s thread %d of process %d",
+                       what, (int)tracee->tid, (int)tracee->pid);
+}
+
+static pid_t tracer_of(pid_t tid)
+{
+    char path[64], line[128];
+    snprintf(path, sizeof path, "/proc/%d/status", (int)tid);
+    _cleanup_fclose_ FILE *file = fopen(path, "re");
+    int tracer = 0;
+    while (file && fgets(line, sizeof line, file) && sscanf(line, "TracerPid: %d", &tracer) != 1)
+        ;
+    return tracer;
+}
+
+struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid,
+                           enum tracee_attach_result *result)
+{
+    tracee->pid = pid;
+    tracee->tid = tid;
+    long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
+    if (!ptrace(PTRACE_SEIZE, tid, 0, options)) {
+        tracee->state = TRACEE_RUNNING;
+        *result = TRACEE_ATTACHED;
+        fault_point("seized");
+        return NULL;
+    }
+    if (errno == ESRCH) {
+        *result = TRACEE_THREAD_ENDED;
+        return NULL;
+    }
+    int errnum = errno;
+    if (errnum == EPERM && tracer_of(tid)) {
+        *result = TRACEE_BUSY;
+        return NULL;
+    }
+    return tracee_error(tracee, errnum, "trace");
+}
+
+/* Sleeps until something may have happened to a tracee, or until `deadline_ns`. */
+static void sleep_until_event(uint64_t deadline_ns)
+{
+    uint64_t now = monotonic_ns();
+    uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
+    struct timespec timeout = {0, left < MAX_SLEEP_NS ? (long)left : MAX_SLEEP_NS};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigtimedwait(&set, NULL, &timeout);
+}
+
+/* One status of waitpid becomes a state.  True if the tracee is now at a stop that callers know;
+ * false if it has to be resumed with *signal, which was about to be delivered to it. */
+static bool enter_state(struct tracee *tracee, int status, int *signal)
+{
+    *signal = 0;
+    if (!WIFSTOPPED(status)) {
+        set_running(tracee, TRACEE_GONE);
+        return true;
+    }
+    int event = status >> 16;
+    if (event == PTRACE_EVENT_EXEC) {
+        /* What runs now is another program; nothing of ours is in it. */
+        ptrace(PTRACE_DETACH, tracee->tid, 0, 0);
+        set_running(tracee, TRACEE_GONE);
+        return true;
+    }
+    if (event == PTRACE_EVENT_STOP) {
+        tracee->state =
+            WSTOPSIG(status) == SIGTRAP ? TRACEE_INTERRUPTED : TRACEE_GROUP_STOPPED;
+        return true;
+    }
+    if (WSTOPSIG(status) == SYSCALL_TRAP) {
+        tracee->state = TRACEE_SYSCALL_STOP;
+        return true;
+    }
+    *signal = WSTOPSIG(status);
+    return false;
+}
+
+/* Waits for a stop in `wanted` (a set of 1 << state) or the end of the tracee.  At any other it
+ * is resumed by `resume`.  0, or -1: the deadline passed and it is running. */
+static int wait_for_event(struct tracee *tracee, unsigned wanted, enum __ptrace_request resume,
+                          uint64_t deadline_ns)
+{
+    for (;;) {
+        int status, signal;
+        pid_t tid = waitpid(tracee->tid, &status, __WALL | WNOHANG);
+        if (tid < 0 && errno != EINTR) {
+            /* ECHILD: another thread called execve, which ended this one without a report. */
+            set_running(tracee, TRACEE_GONE);
+            return 0;
+        }
+        if (tid == tracee->tid) {
+            if (enter_state(tracee, status, &signal) &&
+                (tracee->state == TRACEE_GONE || (wanted & 1u << tracee->state)))
+                return 0;
+            /* An ESRCH here is the tracee being killed: the next waitpid tells. */
+            ptrace(resume, tracee->tid, 0, (long)signal);
+            tracee->state = TRACEE_RUNNING;
+            continue;
+        }
+        if (monotonic_ns() >= deadline_ns)
+            return -1;
+        sleep_until_event(deadline_ns);
+    }
+}
+
+/* Our stop must not be seen as an EINTR.  Where the call had no time limit it is restarted; where
+ * it had one, how much of it is left is not known, and EINTR is the truthful answer. */
+static void undo_eintr(struct tracee *tracee)
+{
+    struct arch_registers registers;
+    uint64_t arguments[6];
+    bool endless;
+
+    if (arch_read_registers(tracee->tid, &registers) ||
+        arch_syscall_result(&registers) != -EINTR)
+        return;
+    for (int i = 0; i < 6; i++)
+        arguments[i] = arch_syscall_argument(&registers, i);
+    if (!eintr_on_stop(arch_syscall_number(&registers), arguments, &endless) || !endless)
+        return;
+    arch_restart_syscall(&registers);
+    arch_write_registers(tracee->tid, &registers);
+}
+
+struct error *tracee_interrupt(struct tracee *tracee, uint64_t deadline_ns)
+{
+    tracee->stopped_at = monotonic_ns();
+    if (ptrace(PTRACE_INTERRUPT, tracee->tid, 0, 0)) {
+        set_running(tracee, TRACEE_GONE);
+        return NULL;
+    }
+    fault_point("interrupting");
+    unsigned wanted = 1u << TRACEE_INTERRUPTED | 1u << TRACEE_GROUP_STOPPED;
+    if (wait_for_event(tracee, wanted, PTRACE_CONT, deadline_ns)) {
+        tracee->stopped_at = 0;
+        return error_hint(error_new(EXIT_DEADLINE, "not-stopped",
+                                    "thread %d of process %d could not be stopped in time: it is "
+                                    "in an uninterruptible wait",
+                                    (int)tracee->tid, (int)tracee->pid),
+                          "see /proc/%d/task/%d/stack for what it waits for; try again later",
+                          (int)tracee->pid, (int)tracee->tid);
+    }
+    if (tracee->state == TRACEE_INTERRUPTED)
+        undo_eintr(tracee);
+    fault_point("stopped");
+    return NULL;
+}
+
+struct error *tracee_run_to_syscall(struct tracee *tracee, uint64_t deadline_ns)
+{
+    if (ptrace(PTRACE_SYSCALL, tracee->tid, 0, 0) && errno != ESRCH)
+        return tracee_error(tracee, errno, "resume");
+    tracee->state = TRACEE_RUNNING;
+    /* A SIGSTOP meanwhile stops the process; this thread alone goes on for the few system calls
+     * left, and joins the stop when it is released. */
+    if (wait_for_event(tracee, 1u << TRACEE_SYSCALL_STOP, PTRACE_SYSCALL, deadline_ns))
+        return error_new(EXIT_DEADLINE, "deadline",
+                         "thread %d of process %d did not come back in time; it is unchanged and "
+                         "goes on by itself",
+                         (int)tracee->tid, (int)tracee->pid);
+    return NULL;
+}
+
+void tracee_release(struct tracee *tracee)
+{
+    if (tracee->state == TRACEE_RUNNING) {
+        /* Only a stopped thread can be let go.  If it does not stop in a second, the kernel
+         * releases it, and forgets the interrupt, when this thread of pyhot ends. */
+        ptrace(PTRACE_INTERRUPT, tracee->tid, 0, 0);
+        unsigned any = 1u << TRACEE_INTERRUPTED | 1u << TRACEE_GROUP_STOPPED |
+                       1u << TRACEE_SYSCALL_STOP;
+        if (wait_for_event(tracee, any, PTRACE_CONT, monotonic_ns() + 1000000000u))
+            return;
+    }
+    if (tracee->state == TRACEE_DETACHED || tracee->state == TRACEE_GONE)
+        return;
+    fault_point("detaching");
+    ptrace(PTRACE_DETACH, tracee->tid, 0, 0);
+    set_running(tracee, TRACEE_DETACHED);
+    fault_point("detached");
+}
+
+int tracee_read(const struct tracee *tracee, uint64_t address, void *buffer, size_t size)
+{
+    struct iovec local = {buffer, size}, remote = {(void *)(uintptr_t)address, size};
+    ssize_t n = process_vm_readv(tracee->pid, &local, 1, &remote, 1, 0);
+    if (n >= 0 && (size_t)n != size)
+        errno = EFAULT;
+    return n == (ssize_t)size ? 0 : -1;
+}
+
+int tracee_write(const struct tracee *tracee, uint64_t address, const void *buffer, size_t size)
+{
+    struct iovec local = {(void *)(uintptr_t)buffer, size};
+    struct iovec remote = {(void *)(uintptr_t)address, size};
+    ssize_t n = process_vm_writev(tracee->pid, &local, 1, &remote, 1, 0);
+    if (n >= 0 && (size_t)n != size)
+        errno = EFAULT;
+    return n == (ssize_t)size ? 0 : -1;
+}
+
+int tracee_poke(const struct tracee *tracee, uint64_t address, const void *buffer, size_t size)
+{
+    for (size_t done = 0; done < size; done += sizeof(long)) {
+        long word = 0;
+        size_t left = size - done;
+        memcpy(&word, (const char *)buffer + done, left < sizeof word ? left : sizeof word);
+        if (ptrace(PTRACE_POKEDATA, tracee->tid, address + done, word))
+            return -1;
+    }
+    return 0;
+}
