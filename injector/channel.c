@@ -18,6 +18,8 @@ enum {
     POLL_MS = 50,
 };
 
+volatile int channel_interrupted;
+
 struct lines {
     char *bytes;
     size_t used, capacity;
@@ -205,8 +207,8 @@ struct error *channel_read(struct injection *injection, const struct target *tar
     uint32_t was;
 
     *result = NULL;
+    fault_point("listening");
     while (!turn(&reader)) {
-        fault_point("listening");
         bool give_up = channel_interrupted || monotonic_ns() >= deadline_ns;
         if (give_up && cancel(injection->request, &was)) {
             reader.error = cancelled(target, was);
