@@ -314,7 +314,7 @@ static uint32_t little_endian(const unsigned char *bytes)
 }
 
 /* The whole file, malloc'ed; NULL if it cannot be read. */
-static unsigned char *read_cached(const char *path, size_t *length)
+static unsigned char *read_cached(const char *path, size_t *length, struct timespec *written)
 {
     unsigned char *bytes = NULL;
     struct stat st;
@@ -324,14 +324,18 @@ static unsigned char *read_cached(const char *path, size_t *length)
         return NULL;
     if (fstat(fileno(file), &st) == 0 && S_ISREG(st.st_mode) && st.st_size > PYC_HEADER)
         bytes = malloc((size_t)st.st_size);
+    *written = st.st_mtim;
     if (bytes)
         *length = fread(bytes, 1, (size_t)st.st_size, file);
     fclose(file);
     return bytes;
 }
 
-/* Byte code of the source as it is on disk now says nothing about what is loaded: somebody
- * else may have compiled it since. */
+static bool earlier(struct timespec a, struct timespec b)
+{
+    return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
+}
+
 static bool is_of_current_source(const unsigned char *header, const struct source *source)
 {
     return !(little_endian(header + 4) & PYC_HASH_BASED) && source->on_disk &&
@@ -339,12 +343,11 @@ static bool is_of_current_source(const unsigned char *header, const struct sourc
            little_endian(header + 12) == (uint32_t)source->size;
 }
 
-static PyObject *unmarshal(const unsigned char *bytes, size_t length, const struct source *source)
+static PyObject *unmarshal(const unsigned char *bytes, size_t length)
 {
     PyObject *code;
 
-    if (length <= PYC_HEADER || little_endian(bytes) != (uint32_t)PyImport_GetMagicNumber() ||
-        is_of_current_source(bytes, source))
+    if (length <= PYC_HEADER || little_endian(bytes) != (uint32_t)PyImport_GetMagicNumber())
         return NULL;
     code = PyMarshal_ReadObjectFromString((const char *)bytes + PYC_HEADER,
                                           (Py_ssize_t)(length - PYC_HEADER));
@@ -374,20 +377,30 @@ static PyObject *cached_path(PyObject *module)
     return bytes;
 }
 
-static PyObject *cached_code(PyObject *module, const struct source *source)
+/* Byte code of the source as it is on disk now (`current`), or of an older one.  The header
+ * has whole seconds: an edit within the second after the source was compiled shows only in the
+ * file's own time. */
+static PyObject *cached_code(PyObject *module, const struct source *source, bool current)
 {
     PyObject *path = cached_path(module), *code = NULL;
     unsigned char *bytes;
+    struct timespec written;
     size_t length = 0;
 
     if (!path)
         return NULL;
-    bytes = read_cached(PyBytes_AsString(path), &length);
-    if (bytes)
-        code = unmarshal(bytes, length, source);
+    bytes = read_cached(PyBytes_AsString(path), &length, &written);
+    if (bytes && length > PYC_HEADER && is_of_current_source(bytes, source) == current &&
+        (!current || earlier(source->modified, written)))
+        code = unmarshal(bytes, length);
     free(bytes);
     Py_DecRef(path);
     return code;
+}
+
+PyObject *cached_current_code(PyObject *module, const struct source *source)
+{
+    return cached_code(module, source, true);
 }
 
 /* --- the answer */
@@ -415,7 +428,9 @@ PyObject *loaded_code(PyObject *module, const struct source *source, PyObject *n
         Py_IncRef(new_code);
         code = believe(module, source, new_code, false);
     }
+    /* Byte code of the source as it is now says nothing about what is loaded: somebody else
+     * may have compiled it since. */
     if (!code && !PyErr_Occurred())
-        code = believe(module, source, cached_code(module, source), false);
+        code = believe(module, source, cached_code(module, source, false), false);
     return code;
 }

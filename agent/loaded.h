@@ -15,6 +15,10 @@
  * no Python code. */
 PyObject *loaded_code(PyObject *module, const struct source *source, PyObject *new_code);
 
+/* The cached byte code beside the source, if it was made from the source as it is now: what
+ * compiling would give.  New reference, or NULL without an exception. */
+PyObject *cached_current_code(PyObject *module, const struct source *source);
+
 /* From now on `code` is what module `name` was loaded from.  0, or -1 with an exception. */
 int loaded_remember(PyObject *name, PyObject *code);
 

@@ -1,98 +1,91 @@
-/* list-stale: which modules differ from their source (stale.h).
- *
- * Reading goes through the module's own loader and nothing is kept: neither linecache nor the
- * module learns of it. */
+/* list-stale: which modules differ from their source (stale.h). */
 #include "stale.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent.h"
+#include "cpython/introspect.h"
 #include "emit.h"
+#include "loaded.h"
 #include "request.h"
-#include "stale_code.h"
+#include "source.h"
+#include "stale_diff.h"
+#include "stale_source.h"
 
 enum module_state { FRESH, STALE, NO_SOURCE, UNREADABLE };
 
 static const char *const state_names[] = {"fresh", "stale", "no-source", "unreadable"};
 
 struct module_report {
-    PyObject *file; /* str or None */
+    PyObject *file; /* str or NULL */
     enum module_state state;
+    char why[256]; /* NO_SOURCE, UNREADABLE: "is built into the interpreter" */
+    bool known; /* what was loaded is known as code, not only by the live objects */
     struct comparison comparison;
 };
 
-static bool ends_with(const char *text, const char *end)
+/* The exception of the compilation becomes the reason.  -1 if it is not one of the source. */
+static int take_reason(struct module_report *report)
 {
-    size_t length = strlen(text), n = strlen(end);
-    return length >= n && strcmp(text + length - n, end) == 0;
-}
+    PyObject *type, *value, *traceback, *text;
+    const char *utf8;
 
-/* The path of the module's source, or None.  New reference. */
-static PyObject *source_file(PyObject *dict)
-{
-    PyObject *file = PyDict_GetItemString(dict, "__file__");
-    const char *path = file && is_str(file) ? PyUnicode_AsUTF8(file) : NULL;
-
-    if (!path)
-        PyErr_Clear();
-    file = path && ends_with(path, ".py") ? file : Py_None;
-    Py_IncRef(file);
-    return file;
-}
-
-/* A frozen module may name a file, but that is not what it was loaded from. */
-static PyObject *reader(PyObject *dict)
-{
-    PyObject *loader = PyDict_GetItemString(dict, "__loader__");
-    PyObject *get_data = loader ? PyObject_GetAttrString(loader, "get_data") : NULL;
-
-    if (!get_data)
-        PyErr_Clear();
-    return get_data;
-}
-
-/* What the source compiles to; NULL without an exception if it cannot be read or compiled. */
-static PyObject *compile_source(PyObject *get_data, PyObject *file)
-{
-    PyObject *bytes = PyObject_CallFunctionObjArgs(get_data, file, NULL);
-    PyObject *code = NULL;
-
-    if (bytes && type_of(bytes) == &PyBytes_Type) {
-        const char *text = PyBytes_AsString(bytes);
-        if (strlen(text) == (size_t)PyBytes_Size(bytes))
-            code = Py_CompileStringObject(text, file, Py_file_input, NULL, -1);
-    }
-    Py_DecRef(bytes);
-    if (!code && PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_MemoryError))
-        PyErr_Clear();
-    return code;
-}
-
-static int inspect(PyObject *module, struct module_report *report)
-{
-    PyObject *dict = PyModule_GetDict(module);
-
-    report->file = source_file(dict);
-    report->state = NO_SOURCE;
-    report->comparison.changes = PyList_New(0);
-    if (!report->comparison.changes)
+    if (PyErr_ExceptionMatches(PyExc_MemoryError))
         return -1;
-    PyObject *get_data = report->file == Py_None ? NULL : reader(dict);
-    if (!get_data)
-        return 0;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    text = value ? PyObject_Str(value) : NULL;
+    utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
+    snprintf(report->why, sizeof report->why, "does not compile: %s: %s",
+             ((PyTypeObject *)type)->tp_name, utf8 ? utf8 : "");
+    PyErr_Clear();
+    Py_DecRef(text);
+    Py_DecRef(type);
+    Py_DecRef(value);
+    Py_DecRef(traceback);
+    return 0;
+}
 
-    PyObject *code = compile_source(get_data, report->file);
-    int result = 0;
-    if (!code) {
+static int compare(PyObject *module, const struct source *source, struct module_report *report)
+{
+    struct codes codes;
+    int result = codes_read(module, source, &codes);
+
+    if (!codes.disk) {
         report->state = UNREADABLE;
-        result = PyErr_Occurred() ? -1 : 0;
-    } else {
-        result = stale_compare_live(dict, code, &report->comparison);
+        result = take_reason(report);
+    } else if (result == 0) {
+        report->known = codes.memory != NULL;
+        result = codes.memory
+                     ? stale_compare_code(codes.memory, codes.disk, &report->comparison)
+                     : stale_compare_live(PyModule_GetDict(module), codes.disk,
+                                          &report->comparison);
         report->state = PyList_Size(report->comparison.changes) ? STALE : FRESH;
     }
-    Py_DecRef(code);
-    Py_DecRef(get_data);
+    codes_clear(&codes);
+    return result;
+}
+
+static int inspect(PyObject *name, PyObject *module, struct module_report *report)
+{
+    struct source source = {0};
+    int result = source_read(&source, name, module);
+
+    report->comparison.changes = PyList_New(0);
+    if (result == 0 && report->comparison.changes) {
+        report->file = source.file;
+        Py_IncRef(report->file);
+        snprintf(report->why, sizeof report->why, "%s", source.why);
+        if (source.state == SOURCE_READ)
+            result = compare(module, &source, report);
+        else
+            report->state = source.state == SOURCE_NONE ? NO_SOURCE : UNREADABLE;
+    } else {
+        result = -1;
+    }
+    source_clear(&source);
     return result;
 }
 
@@ -150,10 +143,11 @@ static PyObject *named_modules(PyObject *names)
 
 static PyObject *describe(PyObject *name, const struct module_report *report)
 {
-    return Py_BuildValue("{s:O,s:O,s:s,s:N,s:O}", "name", name, "file", report->file, "state",
-                         state_names[report->state], "lines_moved",
-                         PyBool_FromLong(report->comparison.lines_moved), "changes",
-                         report->comparison.changes);
+    return Py_BuildValue("{s:O,s:O,s:s,s:z,s:s,s:N,s:O}", "name", name, "file",
+                         report->file ? report->file : Py_None, "state",
+                         state_names[report->state], "why", *report->why ? report->why : NULL,
+                         "compared_with", report->known ? "code" : "objects", "lines_moved", PyBool_FromLong(report->comparison.lines_moved),
+                         "changes", report->comparison.changes);
 }
 
 /* Appends a description of the module (with `names_only`: the name of a stale one). */
@@ -161,7 +155,7 @@ static int inspect_into(PyObject *list, PyObject *pair, bool names_only)
 {
     struct module_report report = {0};
     PyObject *name = PyTuple_GetItem(pair, 0);
-    int result = inspect(PyTuple_GetItem(pair, 1), &report);
+    int result = inspect(name, PyTuple_GetItem(pair, 1), &report);
 
     if (result == 0 && names_only) {
         result = report.state == STALE ? PyList_Append(list, name) : 0;

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
+#include "cpython/introspect.h"
 #include "cpython/version.h"
-#include "stale_live.h"
 
 /* Include/cpython/code.h (to 3.8 Include/code.h), the same in 3.8 to 3.15. */
 #define CO_NEWLOCALS 0x2            /* a class body has it not */
@@ -12,18 +12,12 @@
 
 static int same_constant(PyObject *old, PyObject *new_, bool *moved);
 
-static bool is_code(PyObject *object)
-{
-    return type_of(object) == &PyCode_Type;
-}
-
-/* New reference to a str. */
-static PyObject *code_name(PyObject *code)
+PyObject *stale_code_name(PyObject *code)
 {
     return PyObject_GetAttrString(code, "co_name");
 }
 
-static bool is_anonymous(PyObject *name)
+bool stale_is_anonymous(PyObject *name)
 {
     const char *text = PyUnicode_AsUTF8(name);
     return text && *text == '<';
@@ -39,7 +33,7 @@ static long code_flags(PyObject *code)
     return value;
 }
 
-static int is_function_body(PyObject *code)
+int stale_is_function(PyObject *code)
 {
     long flags = code_flags(code);
 
@@ -90,10 +84,10 @@ static int same_repr(PyObject *old, PyObject *new_)
 
 static int same_nested(PyObject *old, PyObject *new_, bool *moved)
 {
-    PyObject *a = code_name(old), *b = a ? code_name(new_) : NULL;
+    PyObject *a = stale_code_name(old), *b = a ? stale_code_name(new_) : NULL;
     int same = b ? PyUnicode_Compare(a, b) == 0 : -1;
 
-    if (same == 1 && is_anonymous(a))
+    if (same == 1 && stale_is_anonymous(a))
         same = stale_same_code(old, new_, moved);
     Py_DecRef(a);
     Py_DecRef(b);
@@ -128,14 +122,33 @@ static int same_constants(PyObject *old, PyObject *new_, bool *moved)
     return same;
 }
 
-/* Where each instruction stands in the source: co_linetable is of 3.10, co_lnotab warns from
- * 3.12 on. */
+/* [(start, end, line), ...] of the code's instructions.  New reference. */
+static PyObject *line_list(PyObject *code)
+{
+    PyObject *lines = PyObject_CallMethod(code, "co_lines", NULL);
+    PyObject *list = lines ? PySequence_List(lines) : NULL;
+
+    Py_DecRef(lines);
+    return list;
+}
+
+/* Are the instructions on the same lines?  co_lnotab has nothing but lines, and warns from 3.12
+ * on; co_linetable, of 3.10, has columns too from 3.11 on. */
 static int same_lines(PyObject *old, PyObject *new_)
 {
     int same = same_attribute(old, new_, "co_firstlineno");
+    PyObject *a, *b;
 
-    if (same == 1)
-        same = same_attribute(old, new_, cpython_minor() >= 10 ? "co_linetable" : "co_lnotab");
+    if (same != 1 || cpython_minor() < 10)
+        return same == 1 ? same_attribute(old, new_, "co_lnotab") : same;
+    same = same_attribute(old, new_, "co_linetable");
+    if (same != 0)
+        return same;
+    a = line_list(old);
+    b = a ? line_list(new_) : NULL;
+    same = b ? PyObject_RichCompareBool(a, b, Py_EQ) : -1;
+    Py_DecRef(a);
+    Py_DecRef(b);
     return same;
 }
 
@@ -185,28 +198,40 @@ static int add_code(PyObject *into, PyObject *key, PyObject *code)
 
 static int collect(PyObject *code, PyObject *prefix, struct definitions *into);
 
+int definitions_add(struct definitions *into, PyObject *qualname, PyObject *code)
+{
+    int function = stale_is_function(code);
+    PyObject *inner = NULL;
+    int result = -1;
+
+    if (function >= 0 && add_code(into->by_qualname, qualname, code) == 0)
+        inner = PyUnicode_FromFormat(function ? "%U.<locals>." : "%U.", qualname);
+    if (inner)
+        result = collect(code, inner, into);
+    Py_DecRef(inner);
+    return result;
+}
+
 static int collect_one(PyObject *code, PyObject *prefix, struct definitions *into)
 {
-    PyObject *name = code_name(code);
-    PyObject *qualified = NULL, *inner = NULL;
-    int result = -1, function = name ? is_function_body(code) : -1;
+    PyObject *name = stale_code_name(code);
+    PyObject *qualname = NULL;
+    int result = -1;
 
-    if (function < 0 || add_code(into->by_name, name, code) < 0)
+    if (!name || add_code(into->by_name, name, code) < 0)
         goto out;
     /* Lambdas and comprehensions belong to what holds them; so do type parameters, whose code
      * holds the definition itself. */
-    if (is_anonymous(name)) {
+    if (stale_is_anonymous(name)) {
         result = collect(code, prefix, into);
         goto out;
     }
-    qualified = PyUnicode_FromFormat("%U%U", prefix, name);
-    inner = qualified ? PyUnicode_FromFormat(function ? "%U.<locals>." : "%U.", qualified) : NULL;
-    if (inner && add_code(into->by_qualname, qualified, code) == 0)
-        result = collect(code, inner, into);
+    qualname = PyUnicode_FromFormat("%U%U", prefix, name);
+    if (qualname)
+        result = definitions_add(into, qualname, code);
 out:
     Py_DecRef(name);
-    Py_DecRef(qualified);
-    Py_DecRef(inner);
+    Py_DecRef(qualname);
     return result;
 }
 
@@ -217,22 +242,27 @@ static int collect(PyObject *code, PyObject *prefix, struct definitions *into)
 
     for (Py_ssize_t i = 0; result == 0 && i < PyTuple_Size(constants); i++) {
         PyObject *constant = PyTuple_GetItem(constants, i);
-        if (is_code(constant))
+        if (type_of(constant) == &PyCode_Type)
             result = collect_one(constant, prefix, into);
     }
     Py_DecRef(constants);
     return result;
 }
 
+int definitions_init(struct definitions *definitions)
+{
+    definitions->by_qualname = PyDict_New();
+    definitions->by_name = PyDict_New();
+    return definitions->by_qualname && definitions->by_name ? 0 : -1;
+}
+
 int definitions_of(PyObject *module_code, struct definitions *into)
 {
     PyObject *prefix = PyUnicode_FromString("");
-    int result = -1;
+    int result = definitions_init(into);
 
-    into->by_qualname = PyDict_New();
-    into->by_name = PyDict_New();
-    if (prefix && into->by_qualname && into->by_name)
-        result = collect(module_code, prefix, into);
+    if (result == 0)
+        result = prefix ? collect(module_code, prefix, into) : -1;
     Py_DecRef(prefix);
     return result;
 }
@@ -243,96 +273,40 @@ void definitions_clear(struct definitions *definitions)
     Py_DecRef(definitions->by_name);
 }
 
-/* --- live functions */
-
-static int report(struct comparison *comparison, PyObject *name, const char *change,
-                  const char *kind)
+PyObject *definition_holder(PyObject *qualname)
 {
-    PyObject *entry =
-        Py_BuildValue("{s:O,s:s,s:s}", "name", name, "change", change, "kind", kind);
-    int result = entry ? PyList_Append(comparison->changes, entry) : -1;
+    static const char locals[] = ".<locals>";
+    const char *text = PyUnicode_AsUTF8(qualname);
+    const char *dot = text ? strrchr(text, '.') : NULL;
+    size_t length = dot ? (size_t)(dot - text) : 0, n = sizeof locals - 1;
 
-    Py_DecRef(entry);
-    return result;
+    if (!dot)
+        return NULL;
+    if (length > n && strncmp(dot - n, locals, n) == 0)
+        length -= n;
+    return PyUnicode_FromStringAndSize(text, (Py_ssize_t)length);
 }
 
-/* Is one of `codes` (NULL: none) the same as `code`?  `moved` is set if none of those is on the
- * same lines. */
-static int find_same(PyObject *codes, PyObject *code, bool *moved)
+bool definitions_hold(const struct definitions *definitions, PyObject *qualname)
 {
-    bool found = false;
+    PyObject *holder = definition_holder(qualname);
+    bool exists = !holder || dict_lookup(definitions->by_qualname, holder);
 
-    for (Py_ssize_t i = 0; codes && i < PyList_Size(codes); i++) {
-        bool lines = false;
-        int same = stale_same_code(code, PyList_GetItem(codes, i), &lines);
-        if (same < 0 || (same && !lines))
-            return same;
-        found |= same;
-    }
-    *moved |= found;
-    return found;
+    Py_DecRef(holder);
+    return exists && !PyErr_Occurred();
 }
 
-/* Code made by exec (dataclasses, namedtuple, attrs) is not of the source. */
-static int is_of_file(PyObject *code, PyObject *module_code)
+const char *definitions_kind(const struct definitions *definitions, PyObject *qualname,
+                            PyObject *code)
 {
-    PyObject *a = PyObject_GetAttrString(code, "co_filename");
-    PyObject *b = a ? PyObject_GetAttrString(module_code, "co_filename") : NULL;
-    const char *file = a ? PyUnicode_AsUTF8(a) : NULL, *other = b ? PyUnicode_AsUTF8(b) : NULL;
-    int result = -1;
+    PyObject *holder = definition_holder(qualname);
+    PyObject *codes = holder ? dict_lookup(definitions->by_qualname, holder) : NULL;
+    const char *kind = "function";
 
-    if (file && other) {
-        /* The path may be spelled differently: `python3 script.py` runs "script.py". */
-        const char *base = strrchr(file, '/'), *other_base = strrchr(other, '/');
-        result = *file != '<' && strcmp(base ? base : file, other_base ? other_base : other) == 0;
-    }
-    Py_DecRef(a);
-    Py_DecRef(b);
-    return result;
-}
-
-/* The name that the compiler gave the function; __qualname__ is often copied from another one
- * (functools.wraps), and code has its own from 3.11 on.  New reference. */
-static PyObject *qualname_of(PyObject *function, PyObject *code)
-{
-    if (cpython_minor() >= 11)
-        return PyObject_GetAttrString(code, "co_qualname");
-    return PyObject_GetAttrString(function, "__qualname__");
-}
-
-static int compare_function(PyObject *function, PyObject *disk, struct definitions *definitions,
-                            struct comparison *comparison)
-{
-    PyObject *code = PyFunction_GetCode(function);
-    PyObject *name = code_name(code), *qualname = qualname_of(function, code);
-    int result = name && qualname ? is_of_file(code, disk) : -1;
-    bool elsewhere;
-
-    if (result == 1) {
-        PyObject *codes = PyDict_GetItemWithError(definitions->by_qualname, qualname);
-        PyObject *namesakes = PyDict_GetItemWithError(definitions->by_name, name);
-        int same = PyErr_Occurred() ? -1 : find_same(codes, code, &comparison->lines_moved);
-        if (same == 0)
-            same = find_same(namesakes, code, &elsewhere);
-        if (same == 0)
-            same = report(comparison, qualname, codes ? "changed" : "removed", "function");
-        result = same < 0 ? -1 : 0;
-    }
-    Py_DecRef(name);
-    Py_DecRef(qualname);
-    return result;
-}
-
-int stale_compare_live(PyObject *dict, PyObject *disk, struct comparison *comparison)
-{
-    struct definitions definitions;
-    int result = definitions_of(disk, &definitions);
-    PyObject *functions = result == 0 ? live_functions(dict) : NULL;
-
-    result = functions ? 0 : -1;
-    for (Py_ssize_t i = 0; result == 0 && i < PyList_Size(functions); i++)
-        result = compare_function(PyList_GetItem(functions, i), disk, &definitions, comparison);
-    Py_DecRef(functions);
-    definitions_clear(&definitions);
-    return result;
+    if (stale_is_function(code) == 0)
+        kind = "class";
+    else if (codes && stale_is_function(PyList_GetItem(codes, 0)) == 0)
+        kind = "method";
+    Py_DecRef(holder);
+    return kind;
 }
