@@ -236,7 +236,7 @@ static int has_other_constant(struct live *live, const struct body *body,
     if (binding->kind != BINDS_CONSTANT || !binding->constant || !is_plain_constant(value) ||
         !is_plain_constant(binding->constant) || body_count(body, binding->name) != 1)
         return 0;
-    differs = const_same(value, binding->constant);
+    differs = constant_same(value, binding->constant);
     if (differs != 0)
         return differs < 0 ? -1 : 0;
     differs = is_unconditional(body, binding);
