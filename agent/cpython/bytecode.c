@@ -150,13 +150,32 @@ static void read_opmap(PyObject *opmap)
     set_shift(opmap, "LOAD_SUPER_ATTR", 2);
 }
 
+/* The module `opcode`, which the target learns nothing of: what came into sys.modules by it
+ * (Lib/opcode.py imports _opcode, from 3.13 _opcode_metadata) goes out again.  New reference. */
+static PyObject *import_opcode(void)
+{
+    static const char *const names[] = {"opcode", "_opcode", "_opcode_metadata"};
+    enum { N = sizeof names / sizeof *names };
+    PyObject *modules = PyImport_GetModuleDict(), *module;
+    bool known[N];
+
+    for (size_t i = 0; i < N; i++)
+        known[i] = dict_get(modules, names[i]) != NULL;
+    module = PyImport_ImportModule("opcode");
+    for (size_t i = 0; module && i < N; i++) {
+        if (!known[i] && dict_get(modules, names[i]))
+            PyDict_DelItemString(modules, names[i]);
+    }
+    return module;
+}
+
 static int read_table(void)
 {
     PyObject *module, *opmap;
 
     if (table.ready)
         return 0;
-    module = PyImport_ImportModule("opcode");
+    module = import_opcode();
     if (!module)
         return -1;
     opmap = dict_get(PyModule_GetDict(module), "opmap");
