@@ -8,12 +8,12 @@ $B/injector.a: $(filter-out $B/injector/main.o,$(INJECTOR_OBJ)) $B/injector/agen
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$B/tests/unit/test_%: $B/tests/unit/test_%.o $B/injector.a
+$B/tests/unit/test_%: $B/tests/unit/test_%.o $B/tests/unit/child.o $B/injector.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(INJECTOR_LIBS)
 
--include $(UNIT_TESTS:=.d)
+-include $(UNIT_TESTS:=.d) $B/tests/unit/child.d
 
-.SECONDARY: $(UNIT_TESTS:=.o)
+.SECONDARY: $(UNIT_TESTS:=.o) $B/tests/unit/child.o
 
 unit: $(UNIT_TESTS) $B/pyhot.so
 	@for test in $(UNIT_TESTS); do \
