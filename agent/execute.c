@@ -218,8 +218,9 @@ int execution_run_module(struct execution *e, struct aside *aside)
     return -1;
 }
 
-/* The modules to execute in the order in which the program first imported them: where imports
- * are circular, only that order is known to work.  malloc'ed. */
+/* The modules to execute in the order in which the program finished importing them: that is
+ * the order of sys.modules, as the import system puts a module at its end when it is loaded.
+ * malloc'ed, with NULL at the end. */
 static struct aside **in_import_order(struct execution *e)
 {
     struct aside **order = malloc((e->n_executed + 1) * sizeof *order);
@@ -240,6 +241,58 @@ static struct aside **in_import_order(struct execution *e)
     }
     order[n] = NULL;
     return order;
+}
+
+static bool is_package_of(PyObject *package, PyObject *name)
+{
+    Py_ssize_t length = PyUnicode_GetLength(package);
+
+    return PyUnicode_GetLength(name) > length &&
+           PyUnicode_Find(name, package, 0, length, 1) == 0 &&
+           PyUnicode_FindChar(name, '.', length, length + 1, 1) == length;
+}
+
+/* Does the module's top level name the other module, as an import statement would?  1, 0, -1. */
+static int mentions(const struct aside *aside, const struct aside *other)
+{
+    PyObject *names = PyObject_GetAttrString(aside->code, "co_names");
+    PyObject *last = child_name(other->name);
+    int found = names && last ? PySequence_Contains(names, last) : -1;
+
+    if (found == 0)
+        found = PySequence_Contains(names, other->name);
+    Py_DecRef(last);
+    Py_DecRef(names);
+    return found;
+}
+
+/* Was the import of `later`, which ended after that of `aside`, on when it began?  So it is for
+ * packages of the module, and for what it imports itself: where imports are circular, only the
+ * order in which they began is known to work.  1, 0, -1. */
+static int began_before(const struct aside *aside, const struct aside *later)
+{
+    if (is_package_of(later->name, aside->name))
+        return 1;
+    return mentions(aside, later);
+}
+
+/* Runs order[i], after those behind it whose import was on when its own began.  What `later`
+ * imports it will run by itself (import.c). */
+static int run_in_order(struct execution *e, struct aside **order, size_t i)
+{
+    struct aside *aside = order[i];
+
+    if (aside->state != ASIDE_WAITING)
+        return 0;
+    for (size_t j = i + 1; order[j]; j++) {
+        int before = order[j]->state == ASIDE_WAITING ? began_before(aside, order[j]) : 0;
+
+        if (before < 0)
+            return -1;
+        if (before && run_in_order(e, order, j) < 0)
+            return -1;
+    }
+    return aside->state == ASIDE_WAITING ? execution_run_module(e, aside) : 0;
 }
 
 /* Names bound to shadows are bound to the modules themselves again, so that they compare equal
@@ -267,10 +320,8 @@ static int run_all(struct execution *e)
     struct aside **order = in_import_order(e);
     int status = order ? 0 : -1;
 
-    for (size_t i = 0; status == 0 && order[i]; i++) {
-        if (order[i]->state == ASIDE_WAITING)
-            status = execution_run_module(e, order[i]);
-    }
+    for (size_t i = 0; status == 0 && order[i]; i++)
+        status = run_in_order(e, order, i);
     free(order);
     /* A module may have caught the failure of another; there is no half of a transaction. */
     if (e->failed >= 0) {

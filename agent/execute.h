@@ -42,7 +42,7 @@ struct execution {
 int execution_begin(struct execution *, size_t n, PyObject *const *names,
                     PyObject *const *modules, PyObject *const *codes);
 
-/* Executes them all, in the order of sys.modules and as they import one another.  The GIL is
+/* Executes them all, in the order of the program's own imports.  The GIL is
  * released and taken as in any Python code.  0; or -1 with the exception that the new source
  * raised (`failed` says where) or our own (`failed` is -1). */
 int execution_run(struct execution *);

@@ -204,6 +204,31 @@ static bool is_stray(const struct births *births, PyObject *object)
 
 /* --- taking strays out of containers */
 
+/* Would `object` become a second entry of `list`, because its equivalent is there? */
+static bool is_double(const struct births *births, PyObject *list, PyObject *object)
+{
+    const struct birth *birth = find_birth(births, object);
+
+    for (Py_ssize_t i = 0; birth && birth->old && i < PyList_Size(list); i++) {
+        if (PyList_GetItem(list, i) == birth->old)
+            return true;
+    }
+    return false;
+}
+
+static bool set_holds(PyObject *set, PyObject *object)
+{
+    PyObject *key;
+    Py_hash_t hash;
+    Py_ssize_t position = 0;
+
+    while (_PySet_NextEntry(set, &position, &key, &hash)) {
+        if (key == object)
+            return true;
+    }
+    return false;
+}
+
 struct container {
     PyObject *object;
     PyObject *key; /* of a dict, or element of a set; NULL: a list */
@@ -262,7 +287,9 @@ static int search_set(struct search *search, PyObject *set)
     int status = 0;
 
     while (status == 0 && _PySet_NextEntry(set, &position, &key, &hash)) {
-        if (is_stray(search->births, key))
+        const struct birth *birth = find_birth(search->births, key);
+
+        if (is_stray(search->births, key) || (birth && birth->old && set_holds(set, birth->old)))
             status = add_container(search, set, key);
     }
     return status;
@@ -271,7 +298,9 @@ static int search_set(struct search *search, PyObject *set)
 static int search_list(struct search *search, PyObject *list)
 {
     for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
-        if (is_stray(search->births, PyList_GetItem(list, i)))
+        PyObject *object = PyList_GetItem(list, i);
+
+        if (is_stray(search->births, object) || is_double(search->births, list, object))
             return add_container(search, list, NULL);
     }
     return 0;
@@ -291,7 +320,9 @@ static int search_object(PyObject *object, void *search)
 static void remove_from_list(const struct births *births, PyObject *list)
 {
     for (Py_ssize_t i = PyList_Size(list) - 1; i >= 0; i--) {
-        if (i < PyList_Size(list) && is_stray(births, PyList_GetItem(list, i)))
+        PyObject *object = i < PyList_Size(list) ? PyList_GetItem(list, i) : NULL;
+
+        if (object && (is_stray(births, object) || is_double(births, list, object)))
             PyList_SetSlice(list, i, i + 1, NULL);
     }
 }
