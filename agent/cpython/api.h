@@ -119,6 +119,9 @@ extern PyObject *PyObject_Dir(PyObject *);
 extern PyObject *PyWeakref_NewRef(PyObject *, PyObject *);
 extern void *PyObject_Malloc(size_t);
 extern void PyObject_Free(void *);
+extern void PyMem_Free(void *);
+extern int PyObject_GenericSetDict(PyObject *, PyObject *, void *);
+extern PyObject *PyWeakref_NewRef(PyObject *, PyObject *);
 
 /* --- types and the collector */
 extern int PyType_IsSubtype(PyTypeObject *, PyTypeObject *);
@@ -192,6 +195,7 @@ extern PyObject *PyLong_FromSsize_t(Py_ssize_t);
 extern PyObject *PyLong_FromSize_t(size_t);
 extern PyObject *PyLong_FromUnsignedLong(unsigned long);
 extern PyObject *PyLong_FromVoidPtr(void *);
+extern void *PyLong_AsVoidPtr(PyObject *);
 extern long PyLong_AsLong(PyObject *);
 extern long PyLong_AsLongAndOverflow(PyObject *, int *);
 extern Py_ssize_t PyLong_AsSsize_t(PyObject *);

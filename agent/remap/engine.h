@@ -86,6 +86,7 @@ struct remap {
     bool migrate, resolved, committed;
     size_t objects_scanned, referrers, references_rewritten, unresolved;
     size_t rehashed_dicts, rehashed_sets, migrated;
+    size_t merged; /* entries of dicts and sets where old and new were both in it */
     PyObject *held;            /* list of {"object","where","count"} */
     PyObject *frames_on_old;   /* list of {"thread","function","file","line"} */
     PyObject *by_kind;         /* dict str -> int */

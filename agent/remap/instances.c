@@ -1,0 +1,372 @@
+/* Instances of replaced classes get the new `__class__` through object's own setter: it
+ * checks the layout and, from 3.11 on, moves attributes out of arrays that are laid out by
+ * the old class.  A raw write of ob_type swaps attributes there.
+ *
+ * Where the layout differs the instance is migrated: a new object of the new class, made
+ * without __new__ or __init__, shares its __dict__ and takes over the slots by name; the
+ * old object becomes a key, so every reference to it moves.  Neither __del__ runs for it. */
+#include "instances.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "../cpython/descr.h"
+#include "../cpython/finalized.h"
+#include "../cpython/version.h"
+#include "types.h"
+
+enum fate { FATE_UNKNOWN, FATE_SET_CLASS, FATE_MIGRATE, FATE_REFUSED };
+
+struct migration {
+    PyObject *old, *new_; /* the keys own them */
+    bool old_finalized, done;
+};
+
+struct instances {
+    unsigned char *fates; /* enum fate, by class key */
+    size_t n_fates;
+    struct migration *migrations;
+    size_t n, cap, n_done;
+};
+
+/* object.__class__'s descriptor; borrowed, immortal in effect. */
+static PyObject *class_setter(void)
+{
+    static PyObject *setter;
+    PyObject *name;
+
+    if (setter)
+        return setter;
+    name = PyUnicode_InternFromString("__class__");
+    if (!name)
+        return NULL;
+    setter = _PyType_Lookup(&PyBaseObject_Type, name);
+    Py_DecRef(name);
+    return setter;
+}
+
+static int set_class(PyObject *o, PyObject *class)
+{
+    PyObject *setter = class_setter();
+
+    return setter ? descr_set(setter, o, class) : -1;
+}
+
+/* The nearest ancestor that is written in C. */
+static PyTypeObject *c_base(PyTypeObject *type)
+{
+    while (type_is_python(type))
+        type = type->tp_base;
+    return type;
+}
+
+static bool can_migrate(const struct remap *r, PyTypeObject *old, PyTypeObject *new_)
+{
+    return r->migrate && c_base(old) == &PyBaseObject_Type && c_base(new_) == &PyBaseObject_Type &&
+           type_has(old, Py_TPFLAGS_HAVE_GC) && type_has(new_, Py_TPFLAGS_HAVE_GC) &&
+           !new_->tp_itemsize;
+}
+
+/* The setter alone knows all cases.  Setting and taking back is not seen by anyone: the
+ * GIL is held and no code runs. */
+static bool setter_agrees(PyObject *o, const struct key *k)
+{
+    if (set_class(o, k->new_) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    if (set_class(o, k->old) < 0)
+        PyErr_Clear(); /* cannot be: that layout it had */
+    return true;
+}
+
+static int fate_of(struct remap *r, PyObject *o, const struct key *k, enum fate *fate)
+{
+    struct instances *s = r->instances;
+    size_t index = (size_t)(k - r->keys);
+
+    if (!s && !(s = r->instances = remap_alloc(r, sizeof *s)))
+        return -1;
+    if (s->n_fates <= index) {
+        unsigned char *fates = remap_alloc(r, r->n_keys);
+
+        if (!fates)
+            return -1;
+        if (s->n_fates)
+            memcpy(fates, s->fates, s->n_fates);
+        s->fates = fates;
+        s->n_fates = r->n_keys;
+    }
+    if (s->fates[index] == FATE_UNKNOWN) {
+        PyTypeObject *old = (PyTypeObject *)k->old, *new_ = (PyTypeObject *)k->new_;
+
+        if (type_layout_equal(old, new_) || setter_agrees(o, k))
+            s->fates[index] = FATE_SET_CLASS;
+        else
+            s->fates[index] = can_migrate(r, old, new_) ? FATE_MIGRATE : FATE_REFUSED;
+    }
+    *fate = s->fates[index];
+    return 0;
+}
+
+/* --- migration */
+
+static int add_migration(struct remap *r, PyObject *old, PyTypeObject *type)
+{
+    struct instances *s = r->instances;
+    PyObject *new_;
+    int result;
+
+    if (s->n == s->cap) {
+        size_t cap = s->cap ? 2 * s->cap : 64;
+        struct migration *bigger = remap_alloc(r, cap * sizeof *bigger);
+
+        if (!bigger)
+            return -1;
+        if (s->n)
+            memcpy(bigger, s->migrations, s->n * sizeof *bigger);
+        s->migrations = bigger;
+        s->cap = cap;
+    }
+    new_ = ((PyObject * (*)(PyTypeObject *, Py_ssize_t)) type->tp_alloc)(type, 0);
+    if (!new_)
+        return -1;
+    finalized_set(new_, true); /* if it comes to nothing it must die quietly */
+    result = remap_add_derived(r, old, new_);
+    s->migrations[s->n] = (struct migration){.old = old, .new_ = new_};
+    if (result == 0)
+        s->n++;
+    Py_DecRef(new_);
+    return result;
+}
+
+int instance_dies(struct remap *r, PyObject *o)
+{
+    const struct key *k = types_replaced(r, (PyObject *)type_of(o));
+    enum fate fate;
+
+    if (!k)
+        return 0;
+    if (keys_find(r, o) >= 0)
+        return 1;
+    if (fate_of(r, o, k, &fate) < 0)
+        return -1;
+    if (fate != FATE_MIGRATE)
+        return 0;
+    return add_migration(r, o, (PyTypeObject *)k->new_) < 0 ? -1 : 1;
+}
+
+ptrdiff_t instance_refused(struct remap *r, struct edge *e)
+{
+    const struct key *k = &r->keys[e->key];
+    enum fate fate;
+
+    if ((PyObject *)type_of(e->referrer) != k->old)
+        return 0;
+    if (fate_of(r, e->referrer, k, &fate) < 0)
+        return -1;
+    return fate == FATE_REFUSED;
+}
+
+static PyObject *mapped(const struct remap *r, PyObject *value)
+{
+    ptrdiff_t i = keys_find(r, value);
+
+    return i < 0 ? value : r->keys[i].new_;
+}
+
+/* The slot `name` of the type, NULL if it has none. */
+static PyObject *slot_descr(PyTypeObject *type, PyObject *name)
+{
+    PyObject *descr = _PyType_Lookup(type, name);
+
+    return descr && type_of(descr) == &PyMemberDescr_Type ? descr : NULL;
+}
+
+static bool has_dict(const PyTypeObject *type)
+{
+    return type->tp_dictoffset != 0;
+}
+
+/* An attribute that the new class has no place for: said, as it is lost with the object. */
+static int lost(struct remap *r, PyObject *old, PyObject *name)
+{
+    const char *text = PyUnicode_AsUTF8(name);
+    ptrdiff_t key = keys_find(r, (PyObject *)type_of(old));
+    char where[200];
+
+    if (!text)
+        return -1;
+    if (key < 0)
+        return 0;
+    snprintf(where, sizeof where, "attribute '%.100s' of a migrated instance is dropped", text);
+    return remap_hold(r, (uint32_t)key, where, 0);
+}
+
+static int give(struct remap *r, const struct migration *m, PyObject *name, PyObject *value)
+{
+    PyObject *slot = slot_descr(type_of(m->new_), name);
+    PyObject *dict;
+    int result;
+
+    value = mapped(r, value);
+    if (slot)
+        return descr_set(slot, m->new_, value);
+    if (!has_dict(type_of(m->new_)))
+        return lost(r, m->old, name);
+    dict = PyObject_GenericGetDict(m->new_, NULL);
+    if (!dict)
+        return -1;
+    result = PyDict_SetItem(dict, name, value);
+    Py_DecRef(dict);
+    return result;
+}
+
+static int give_slots(struct remap *r, const struct migration *m)
+{
+    for (PyTypeObject *type = type_of(m->old); type_is_python(type); type = type->tp_base) {
+        PyObject *name, *descr;
+        Py_ssize_t pos = 0;
+
+        while (PyDict_Next(type->tp_dict, &pos, &name, &descr)) {
+            PyObject *(*get)(PyObject *, PyObject *, PyObject *);
+            PyObject *value;
+            int result;
+
+            if (type_of(descr) != &PyMemberDescr_Type)
+                continue;
+            get = type_of(descr)->tp_descr_get;
+            value = get(descr, m->old, (PyObject *)type_of(m->old));
+            if (!value) { /* never assigned */
+                PyErr_Clear();
+                continue;
+            }
+            result = give(r, m, name, value);
+            Py_DecRef(value);
+            if (result < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+/* From 3.13 a dict may live inside its instance; replacing it moves it out. */
+static int detach_dict(PyObject *o, PyObject *dict)
+{
+    PyObject *empty = PyDict_New();
+    int result;
+
+    if (!empty)
+        return -1;
+    result = PyObject_GenericSetDict(o, empty, NULL);
+    if (result == 0)
+        result = PyObject_GenericSetDict(o, dict, NULL);
+    Py_DecRef(empty);
+    return result;
+}
+
+/* Does the new class have a slot for a name in the dict? */
+static bool dict_splits(const struct migration *m, PyObject *dict)
+{
+    PyObject *name, *value;
+    Py_ssize_t pos = 0;
+
+    if (!has_dict(type_of(m->new_)))
+        return true;
+    while (PyDict_Next(dict, &pos, &name, &value))
+        if (is_str(name) && slot_descr(type_of(m->new_), name))
+            return true;
+    return false;
+}
+
+static int give_dict(struct remap *r, const struct migration *m)
+{
+    PyObject *dict, *name, *value;
+    Py_ssize_t pos = 0;
+    int result = 0;
+
+    if (!has_dict(type_of(m->old)))
+        return 0;
+    dict = PyObject_GenericGetDict(m->old, NULL);
+    if (!dict)
+        return -1;
+    if (dict_splits(m, dict)) {
+        while (result == 0 && PyDict_Next(dict, &pos, &name, &value))
+            result = give(r, m, name, value);
+    } else {
+        if (cpython_minor() >= 13)
+            result = detach_dict(m->old, dict);
+        if (result == 0)
+            result = PyObject_GenericSetDict(m->new_, dict, NULL);
+        while (result == 0 && PyDict_Next(dict, &pos, &name, &value))
+            if (mapped(r, value) != value && type_of(name) == &PyUnicode_Type)
+                result = PyDict_SetItem(dict, name, mapped(r, value));
+    }
+    Py_DecRef(dict);
+    return result;
+}
+
+static void migrations_undo(struct remap *r)
+{
+    struct instances *s = r->instances;
+
+    for (size_t i = 0; s && i < s->n_done; i++) {
+        finalized_set(s->migrations[i].old, s->migrations[i].old_finalized);
+        finalized_set(s->migrations[i].new_, true);
+    }
+    if (s)
+        s->n_done = 0;
+}
+
+static int migrations_commit(struct remap *r)
+{
+    struct instances *s = r->instances;
+
+    for (; s && s->n_done < s->n; s->n_done++) {
+        struct migration *m = &s->migrations[s->n_done];
+
+        m->old_finalized = finalized_get(m->old);
+        if (give_dict(r, m) < 0 || give_slots(r, m) < 0) {
+            migrations_undo(r);
+            return -1;
+        }
+        finalized_set(m->old, true);
+        finalized_set(m->new_, m->old_finalized);
+    }
+    if (s)
+        r->migrated = s->n;
+    return 0;
+}
+
+/* --- same layout */
+
+static ptrdiff_t instance_resolve(struct remap *r, struct edge *e)
+{
+    const struct key *k = &r->keys[e->key];
+
+    return k->is_class && (PyObject *)type_of(e->referrer) == k->old;
+}
+
+static int instance_commit(struct remap *r, struct edge *e)
+{
+    return set_class(e->referrer, r->keys[e->key].new_);
+}
+
+static void instance_undo(struct remap *r, struct edge *e)
+{
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    if (set_class(e->referrer, r->keys[e->key].old) < 0)
+        PyErr_WriteUnraisable(e->referrer);
+    PyErr_Restore(type, value, traceback);
+}
+
+const struct writer instance_writer = {
+    .kind = "instance",
+    .resolve = instance_resolve,
+    .commit_own = migrations_commit,
+    .undo_own = migrations_undo,
+    .commit = instance_commit,
+    .undo = instance_undo,
+};

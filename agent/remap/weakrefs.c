@@ -1,0 +1,254 @@
+/* Weak references to a replaced object follow to the new one: refs, proxies, WeakMethod,
+ * those in weak containers, callbacks included.  They are in a list that hangs off the
+ * object; the list's nodes are the reference objects themselves, so they are moved.
+ *
+ * Not moved is the one by which base classes know a subclass (tp_subclasses): the new class
+ * has its own there.  It can be the very object that `weakref.ref(cls)` gives to anybody; the
+ * bases then get another one first. */
+#include "../cpython/weakref.h"
+
+#include <string.h>
+
+#include "../cpython/dict.h"
+#include "../cpython/refs.h"
+#include "../cpython/hash.h"
+#include "engine.h"
+
+/* base.tp_subclasses[number], for one base of a replaced class. */
+struct entry {
+    uint32_t key; /* the class */
+    PyObject *dict, *number;
+    PyObject *stays; /* borrowed from the dict: the weak reference that is not moved */
+};
+
+struct weakrefs {
+    struct entry *entries;
+    size_t n, cap;
+    PyObject *callable; /* builtins.callable: a callback without effect */
+    bool failed;
+};
+
+/* Is it some class's tp_subclasses, {address of the subclass: weak reference to it}?  It
+ * is known by that: static types keep theirs outside the type from 3.12 on. */
+static bool is_subclasses(PyObject *o)
+{
+    struct dict_table t;
+
+    if (type_of(o) != &PyDict_Type || !dict_layout_known() || !dict_table_open(o, &t))
+        return false;
+    for (size_t i = 0; i < t.n_entries; i++) {
+        const struct dict_entry *e = &t.entries[i];
+        const PyObject *class;
+
+        if (!e->key)
+            continue;
+        if (type_of(e->key) != &PyLong_Type || !is_weakref(e->value))
+            return false;
+        class = ((struct weak_reference *)e->value)->object;
+        if (class != Py_None)
+            return e->hash == PyObject_Hash(e->key) && PyLong_AsVoidPtr(e->key) == class;
+    }
+    return false;
+}
+
+static int add_entry(struct remap *r, uint32_t key, PyObject *dict)
+{
+    struct weakrefs *w = r->weakrefs;
+    PyObject *number = PyLong_FromVoidPtr(r->keys[key].old);
+    int found;
+
+    if (!number || remap_reserve_graves(r, 1) < 0) {
+        if (number)
+            Py_DecRef(number);
+        return -1;
+    }
+    remap_bury(r, number);
+    found = PyDict_Contains(dict, number);
+    if (found <= 0)
+        return found;
+    if (w->n == w->cap) {
+        size_t cap = w->cap ? 2 * w->cap : 64;
+        struct entry *bigger = remap_alloc(r, cap * sizeof *bigger);
+
+        if (!bigger)
+            return -1;
+        if (w->n)
+            memcpy(bigger, w->entries, w->n * sizeof *bigger);
+        w->entries = bigger;
+        w->cap = cap;
+    }
+    w->entries[w->n++] = (struct entry){key, dict, number, NULL};
+    return 0;
+}
+
+static int look_at(PyObject *o, void *arg)
+{
+    struct remap *r = arg;
+
+    if (!is_dict(o) || !is_subclasses(o))
+        return 0;
+    for (size_t i = 0; i < r->n_keys; i++) {
+        if (r->keys[i].is_class && add_entry(r, (uint32_t)i, o) < 0) {
+            r->weakrefs->failed = true;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int weakrefs_prepare(struct remap *r)
+{
+    bool classes = false;
+
+    r->weakrefs = remap_alloc(r, sizeof *r->weakrefs);
+    if (!r->weakrefs)
+        return -1;
+    r->weakrefs->callable = PyDict_GetItemString(PyEval_GetBuiltins(), "callable");
+    if (!r->weakrefs->callable) {
+        PyErr_SetString(PyExc_RuntimeError, "this interpreter has no builtins.callable");
+        return -1;
+    }
+    for (size_t i = 0; i < r->n_keys; i++)
+        classes |= r->keys[i].is_class;
+    if (classes)
+        remap_each(r, look_at, r);
+    return r->weakrefs->failed ? -1 : 0;
+}
+
+/* Do only these dicts hold the weak reference? */
+static bool only_bases_hold(const struct weakrefs *w, const PyObject *ref)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < w->n; i++)
+        n += PyDict_GetItemWithError(w->entries[i].dict, w->entries[i].number) == ref;
+    return reference_count(ref) == n;
+}
+
+static int weakrefs_commit(struct remap *r)
+{
+    struct weakrefs *w = r->weakrefs;
+
+    for (size_t i = 0; w && i < w->n; i++) {
+        struct entry *e = &w->entries[i];
+        PyObject *ref = PyDict_GetItemWithError(e->dict, e->number);
+
+        if (!ref) /* the class has been given other bases since */
+            continue;
+        if (!only_bases_hold(w, ref)) {
+            int result;
+
+            /* One with a callback is never shared. */
+            ref = PyWeakref_NewRef(r->keys[e->key].old, w->callable);
+            result = ref ? PyDict_SetItem(e->dict, e->number, ref) : -1;
+            if (ref)
+                Py_DecRef(ref);
+            if (result < 0)
+                return -1;
+        }
+    }
+    for (size_t i = 0; w && i < w->n; i++)
+        w->entries[i].stays = PyDict_GetItemWithError(w->entries[i].dict, w->entries[i].number);
+    return 0;
+}
+
+static bool stays(const struct weakrefs *w, const struct weak_reference *ref)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (w->entries[i].stays == &ref->ob_base)
+            return true;
+    return false;
+}
+
+static bool is_basic_ref(const struct weak_reference *ref)
+{
+    return ref && !ref->callback && type_of(&ref->ob_base) == &_PyWeakref_RefType;
+}
+
+static bool is_basic_proxy(const struct weak_reference *ref)
+{
+    return ref && !ref->callback &&
+           (type_of(&ref->ob_base) == &_PyWeakref_ProxyType ||
+            type_of(&ref->ob_base) == &_PyWeakref_CallableProxyType);
+}
+
+static void unlink_ref(struct weak_reference **list, struct weak_reference *ref)
+{
+    if (ref->prev)
+        ref->prev->next = ref->next;
+    else
+        *list = ref->next;
+    if (ref->next)
+        ref->next->prev = ref->prev;
+}
+
+/* The shared reference and the shared proxy, if there are any, come first in this order
+ * (get_basic_refs, Objects/weakrefobject.c); the order of the rest is that of creation. */
+static void link_ref(struct weak_reference **list, struct weak_reference *ref)
+{
+    struct weak_reference *after = NULL;
+
+    if (is_basic_proxy(ref) && is_basic_ref(*list) && !is_basic_proxy((*list)->next))
+        after = *list;
+    else if (!(is_basic_ref(ref) && !is_basic_ref(*list)) &&
+             !(is_basic_proxy(ref) && !is_basic_ref(*list) && !is_basic_proxy(*list)))
+        for (after = *list; after && after->next;)
+            after = after->next;
+    ref->prev = after;
+    ref->next = after ? after->next : *list;
+    if (ref->next)
+        ref->next->prev = ref;
+    if (after)
+        after->next = ref;
+    else
+        *list = ref;
+}
+
+static void move_refs(struct remap *r, const struct key *k)
+{
+    struct weak_reference **from = weakref_list(k->old), **to = weakref_list(k->new_);
+    bool by_address = hashed_by_address(k->old) && hashed_by_address(k->new_);
+
+    if (!from || !to)
+        return;
+    for (struct weak_reference *ref = *from, *next; ref; ref = next) {
+        next = ref->next;
+        if (stays(r->weakrefs, ref))
+            continue;
+        unlink_ref(from, ref);
+        ref->object = k->new_;
+        if (ref->hash != -1 && by_address)
+            ref->hash = hash_pointer(k->new_);
+        link_ref(to, ref);
+    }
+}
+
+/* Nobody can reach the old class: its bases need not know it (they invalidate the caches
+ * of those they know), and `__subclasses__()` must not list it. */
+static bool unreachable(const struct key *k)
+{
+    return k->refcount >= 0 && (size_t)k->refcount == k->visits && !k->unresolved && !k->held &&
+           !k->frames;
+}
+
+static void weakrefs_finish(struct remap *r)
+{
+    struct weakrefs *w = r->weakrefs;
+
+    if (!w)
+        return;
+    for (size_t i = 0; i < r->n_keys; i++)
+        if (!r->keys[i].is_code)
+            move_refs(r, &r->keys[i]);
+    for (size_t i = 0; i < w->n; i++)
+        if (w->entries[i].stays && unreachable(&r->keys[w->entries[i].key]) &&
+            PyDict_DelItem(w->entries[i].dict, w->entries[i].number) < 0)
+            PyErr_Clear();
+}
+
+const struct writer weakref_writer = {
+    .kind = "weak reference",
+    .prepare = weakrefs_prepare,
+    .commit_own = weakrefs_commit,
+    .finish = weakrefs_finish,
+};
