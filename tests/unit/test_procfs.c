@@ -40,9 +40,9 @@ static void test_stat_of_a_kernel_thread(void **state)
     struct proc_stat stat;
 
     (void)state;
-    assert_int_equal(proc_parse_stat("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 5 0",
-                                     &stat),
-                     0);
+    assert_int_equal(
+        proc_parse_stat("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 5 0", &stat),
+        0);
     assert_true(proc_is_kernel_thread(&stat));
 }
 

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -243,16 +243,11 @@ static void test_file_replaced_on_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open_and_check),
-        cmocka_unit_test(test_no_such_process),
-        cmocka_unit_test(test_zombie),
-        cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_traced),
-        cmocka_unit_test(test_odd_name),
-        cmocka_unit_test(test_ourselves),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_reading_memory),
-        cmocka_unit_test(test_file_replaced_on_disk),
+        cmocka_unit_test(test_open_and_check), cmocka_unit_test(test_no_such_process),
+        cmocka_unit_test(test_zombie),         cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_traced),         cmocka_unit_test(test_odd_name),
+        cmocka_unit_test(test_ourselves),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_reading_memory), cmocka_unit_test(test_file_replaced_on_disk),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

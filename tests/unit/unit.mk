@@ -4,7 +4,8 @@
 UNIT_TESTS = $(patsubst tests/unit/%.c,$B/tests/unit/%,$(wildcard tests/unit/test_*.c))
 
 # Everything of the injector but main; a test takes from it what it needs.
-$B/injector.a: $(filter-out $B/injector/main.o,$(INJECTOR_OBJ)) $B/injector/agent_blob.o
+$B/injector.a: $(filter-out $B/injector/main.o,$(INJECTOR_OBJ)) \
+               $B/injector/agent_blob.o $B/injector/stub_blob.o
 	@rm -f $@
 	$(AR) rcs $@ $^
 
