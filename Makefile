@@ -107,6 +107,9 @@ bench: all
 
 install: all
 	install -D -m 755 $B/pyhot $(DESTDIR)$(PREFIX)/bin/pyhot
+	install -D -m 644 docs/pyhot.1 $(DESTDIR)$(PREFIX)/share/man/man1/pyhot.1
+	install -D -m 644 scripts/completions/pyhot.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pyhot
 
 clean:
 	rm -rf $B

@@ -49,14 +49,12 @@ static int64_t number_of(struct json_object *object, const char *key)
     return json_object_object_get_ex(object, key, &value) ? json_object_get_int64(value) : 0;
 }
 
-/* error_new keeps the code as it is: it has to live as long as the program. */
 static struct error *error_of_line(struct json_object *line)
 {
     const char *code = text_of(line, "code"), *message = text_of(line, "message");
     const char *hint = text_of(line, "hint");
-    char *kept = code ? strdup(code) : NULL;
     struct error *error = error_new((enum exit_status)number_of(line, "exit"),
-                                    kept ? kept : "agent", "%s", message ? message : "failed");
+                                    code ? code : "agent", "%s", message ? message : "failed");
     return hint ? error_hint(error, "%s", hint) : error;
 }
 

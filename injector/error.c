@@ -12,7 +12,7 @@ static struct error out_of_memory = {
     .message = "out of memory",
 };
 
-/* Takes `message`. */
+/* Takes `message`.  An error is never success, whatever the agent says its status is. */
 static struct error *error_alloc(enum exit_status status, const char *code, char *message)
 {
     struct error *error = malloc(sizeof(*error));
@@ -24,6 +24,8 @@ static struct error *error_alloc(enum exit_status status, const char *code, char
         free(message);
         return &out_of_memory;
     }
+    if (status <= EXIT_DONE || status > EXIT_REPORT_LOST)
+        status = EXIT_CANNOT_ATTACH;
     *error = (struct error){.status = status, .code = copy, .message = message};
     return error;
 }

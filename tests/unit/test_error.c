@@ -38,6 +38,19 @@ static void test_a_hint_replaces_the_one_before(void **state)
     error_free(error);
 }
 
+static void test_an_error_is_never_success(void **state)
+{
+    static const int given[] = {0, -1, 77, EXIT_DEADLINE}, expected[] = {3, 3, 3, 4};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct error *error = error_new(given[i], "x", "y");
+
+        assert_int_equal(error->status, expected[i]);
+        error_free(error);
+    }
+}
+
 static void test_no_error_is_freed_too(void **state)
 {
     (void)state;
@@ -50,6 +63,7 @@ int main(void)
         cmocka_unit_test(test_message_and_code_are_copied),
         cmocka_unit_test(test_errno_is_spelled_out),
         cmocka_unit_test(test_a_hint_replaces_the_one_before),
+        cmocka_unit_test(test_an_error_is_never_success),
         cmocka_unit_test(test_no_error_is_freed_too),
     };
 
