@@ -1,11 +1,11 @@
 /* Modules executed aside (execute.h): their dicts, their order, what they leave behind. */
 #include "execute.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "import.h"
+#include "interrupt.h"
 
 /* --- the dict that the code runs in */
 
@@ -334,11 +334,14 @@ static int run_all(struct execution *e)
 
 int execution_run(struct execution *e)
 {
+    struct interrupter interrupter;
     int status;
 
     if (import_hook_install(e) < 0)
         return -1;
+    interrupter_start(&interrupter);
     status = run_all(e);
+    interrupter_stop(&interrupter);
     import_hook_remove();
     for (size_t i = 0; status == 0 && i < e->n; i++)
         status = unshadow(e, e->modules[i].dict);
@@ -390,21 +393,4 @@ void execution_forget_imports(struct execution *e)
     }
     PyErr_Clear();
     Py_DecRef(names);
-}
-
-void forget_dummy_thread(void)
-{
-    PyObject *threading = PyDict_GetItemString(PyImport_GetModuleDict(), "threading");
-    PyObject *active = threading ? PyObject_GetAttrString(threading, "_active") : NULL;
-    PyObject *ident = PyLong_FromUnsignedLong((unsigned long)pthread_self());
-
-    if (active && ident && type_of(active) == &PyDict_Type) {
-        PyObject *thread = PyDict_GetItemWithError(active, ident);
-
-        if (thread && strcmp(type_of(thread)->tp_name, "_DummyThread") == 0)
-            PyDict_DelItem(active, ident);
-    }
-    PyErr_Clear();
-    Py_DecRef(ident);
-    Py_DecRef(active);
 }

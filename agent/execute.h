@@ -56,8 +56,4 @@ void execution_end(struct execution *);
 struct aside *execution_find(const struct execution *, PyObject *name);
 int execution_run_module(struct execution *, struct aside *);
 
-/* The thread that calls has no Thread object: threading makes a _DummyThread for it when
- * asked.  Removes that. */
-void forget_dummy_thread(void);
-
 #endif

@@ -17,10 +17,12 @@
 #include "leftover.h"
 #include "linecache.h"
 #include "loaded.h"
+#include "main_thread.h"
 #include "nearest.h"
 #include "pair.h"
 #include "request.h"
 #include "source.h"
+#include "threads.h"
 
 enum result { RESULT_PENDING, RESULT_UNCHANGED, RESULT_RELOADED, RESULT_FAILED };
 
@@ -45,6 +47,8 @@ struct reload {
     struct hooks *hooks;
     PyObject *remap; /* remap_report's dict */
     PyObject *left;  /* what a failed execution left behind: list of str */
+    bool committed;
+    struct threads_before threads;
     double gil_ms;
     int exit_status;
 };
@@ -165,17 +169,23 @@ static enum step read_source(struct member *member)
     return STEP_ERROR;
 }
 
-/* The new source's own exception: the end of the transaction, with nothing changed. */
-static enum step fail(struct reload *reload, struct member *member)
+/* The new source's own exception (failure_take's dict, or NULL with an exception of ours; the
+ * reference is taken): the end of the transaction, with nothing changed. */
+static enum step fail_with(struct reload *reload, struct member *member, PyObject *error)
 {
     for (size_t i = 0; i < reload->n; i++) {
         if (reload->members[i].result == RESULT_PENDING)
             reload->members[i].result = RESULT_UNCHANGED;
     }
-    member->error = failure_take();
+    member->error = error;
     member->result = RESULT_FAILED;
     reload->exit_status = 1;
-    return member->error ? STEP_END : STEP_ERROR;
+    return error ? STEP_END : STEP_ERROR;
+}
+
+static enum step fail(struct reload *reload, struct member *member)
+{
+    return fail_with(reload, member, failure_take());
 }
 
 static enum step compile_source(struct reload *reload, struct member *member)
@@ -258,28 +268,85 @@ static enum step ask_old_modules(struct reload *reload)
     return STEP_NEXT;
 }
 
+static struct member *failed_member(struct reload *reload)
+{
+    const struct execution *e = &reload->execution;
+
+    return member_named(reload, e->modules[e->failed].name);
+}
+
 /* Takes back what the failed execution left outside its dicts. */
 static enum step withdraw(struct reload *reload)
 {
     struct execution *e = &reload->execution;
-    struct member *member;
     enum step step;
 
     if (e->failed < 0)
         return STEP_ERROR;
-    member = member_named(reload, e->modules[e->failed].name);
-    step = fail(reload, member);
+    step = fail(reload, failed_member(reload));
     execution_forget_imports(e);
     reload->left = leftover_take_back(e);
     return reload->left ? step : STEP_ERROR;
 }
 
+/* The first try's error, with why there was no second. */
+static enum step main_thread_blocked(struct reload *reload, struct member *culprit,
+                                     PyObject *error)
+{
+    PyObject *message = PyDict_GetItemString(error, "message");
+    PyObject *text = PyUnicode_FromFormat(
+        "%S; and the main thread is blocked: it ran no Python code in which it could be run",
+        message ? message : Py_None);
+
+    if (!text || PyDict_SetItemString(error, "message", text) < 0) {
+        Py_DecRef(text);
+        return STEP_ERROR;
+    }
+    Py_DecRef(text);
+    Py_IncRef(error);
+    return fail_with(reload, culprit, error);
+}
+
+static int run_execution(void *execution)
+{
+    return execution_run(execution);
+}
+
+/* Module code that refused to run in this thread runs in the main one, from its beginning; what
+ * the first try left outside is taken back before. */
+static enum step execute_in_main_thread(struct reload *reload)
+{
+    struct member *culprit = failed_member(reload);
+    PyObject *error = failure_take();
+    PyObject *left;
+    bool begun = false;
+    enum step step;
+
+    execution_forget_imports(&reload->execution);
+    left = leftover_take_back(&reload->execution);
+    Py_DecRef(left);
+    step = error && left ? begin_execution(reload) : STEP_ERROR;
+    if (step == STEP_NEXT &&
+        main_thread_call(run_execution, &reload->execution, &begun) < 0) {
+        if (begun)
+            step = withdraw(reload);
+        else
+            step = PyErr_Occurred() ? STEP_ERROR : main_thread_blocked(reload, culprit, error);
+    }
+    Py_DecRef(error);
+    return step;
+}
+
 static enum step execute(struct reload *reload)
 {
+    enum step step = STEP_NEXT;
+
     emit_progress("execute", 0, reload->execution.n_executed);
     if (execution_run(&reload->execution) < 0)
-        return withdraw(reload);
-    return job_cancelled() ? cancelled() : STEP_NEXT;
+        step = reload->execution.failed >= 0 && main_thread_wanted()
+                   ? execute_in_main_thread(reload)
+                   : withdraw(reload);
+    return step != STEP_ERROR && job_cancelled() ? cancelled() : step;
 }
 
 /* --- pairing and the change itself */
@@ -406,6 +473,7 @@ static enum step commit(struct reload *reload)
         return cancelled();
     if (plan_commit(reload->plan) < 0)
         return STEP_ERROR;
+    reload->committed = true;
     /* The change is made: memory that runs out from here on only costs what is told of it. */
     if (!plan_verified(reload->plan) ||
         hooks_hold_instances(reload->hooks, plan_remap(reload->plan)) < 0 ||
@@ -619,6 +687,19 @@ static PyObject *report(struct reload *reload)
     return dict;
 }
 
+/* Of a dry run, or a job that was given up, nothing stays either. */
+static void forget_execution(struct execution *e)
+{
+    PyObject *left;
+
+    if (e->n == 0 || !e->known)
+        return;
+    execution_forget_imports(e);
+    left = leftover_take_back(e);
+    PyErr_Clear();
+    Py_DecRef(left);
+}
+
 static void clear(struct reload *reload)
 {
     PyObject *type, *value, *traceback;
@@ -626,6 +707,8 @@ static void clear(struct reload *reload)
     PyErr_Fetch(&type, &value, &traceback);
     hooks_free(reload->hooks);
     plan_free(reload->plan);
+    if (!reload->committed)
+        forget_execution(&reload->execution);
     execution_end(&reload->execution);
     for (size_t i = 0; i < reload->n_pairs; i++)
         module_pair_clear(&reload->pairs[i]);
@@ -643,13 +726,13 @@ static void clear(struct reload *reload)
     free(reload->members);
     Py_DecRef(reload->remap);
     Py_DecRef(reload->left);
-    forget_dummy_thread();
+    threads_tidy(&reload->threads);
     PyErr_Restore(type, value, traceback);
 }
 
 PyObject *reload_modules(PyObject *names, const struct reload_options *options)
 {
-    struct reload reload = {.options = options};
+    struct reload reload = {.options = options, .threads = threads_look()};
     PyObject *result = NULL;
 
     if (transact(&reload, names) == STEP_END)

@@ -24,7 +24,7 @@ extern PyObject _Py_TrueStruct, _Py_FalseStruct; /* struct _longobject */
 
 extern PyObject *PyExc_BaseException, *PyExc_Exception, *PyExc_TypeError, *PyExc_ValueError,
     *PyExc_KeyError, *PyExc_AttributeError, *PyExc_ImportError, *PyExc_RuntimeError,
-    *PyExc_MemoryError, *PyExc_SyntaxError, *PyExc_OSError, *PyExc_NameError,
+    *PyExc_MemoryError, *PyExc_KeyboardInterrupt, *PyExc_SyntaxError, *PyExc_OSError, *PyExc_NameError,
     *PyExc_ModuleNotFoundError, *PyExc_FileNotFoundError, *PyExc_SystemExit, *PyExc_Warning;
 
 extern PyTypeObject PyType_Type, PyBaseObject_Type, PyDict_Type, PyList_Type, PyTuple_Type,

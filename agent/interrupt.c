@@ -1,0 +1,61 @@
+/* A thread that looks at the job's state while new source is executed (interrupt.h). */
+#include "interrupt.h"
+
+#include <time.h>
+
+#include "agent.h"
+#include "cpython/api.h"
+
+enum { POLL_MS = 50 };
+
+static void nap(void)
+{
+    struct timespec time = {.tv_nsec = POLL_MS * 1000000L};
+
+    nanosleep(&time, NULL);
+}
+
+static bool stopped(struct interrupter *self)
+{
+    return __atomic_load_n(&self->stop, __ATOMIC_ACQUIRE);
+}
+
+static void *watch(void *arg)
+{
+    struct interrupter *self = arg;
+
+    while (!stopped(self)) {
+        if (job_cancelled()) {
+            PyGILState_STATE gil = PyGILState_Ensure();
+
+            if (!stopped(self))
+                PyThreadState_SetAsyncExc(self->target, PyExc_KeyboardInterrupt);
+            PyGILState_Release(gil);
+        }
+        nap();
+    }
+    return NULL;
+}
+
+void interrupter_start(struct interrupter *self)
+{
+    self->target = (unsigned long)pthread_self();
+    self->stop = false;
+    self->started = pthread_create(&self->thread, NULL, watch, self) == 0;
+}
+
+void interrupter_stop(struct interrupter *self)
+{
+    PyObject *type, *value, *traceback;
+    PyThreadState *thread;
+
+    __atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
+    PyThreadState_SetAsyncExc(self->target, NULL); /* one that was not delivered yet */
+    if (!self->started)
+        return;
+    PyErr_Fetch(&type, &value, &traceback);
+    thread = PyEval_SaveThread();
+    pthread_join(self->thread, NULL);
+    PyEval_RestoreThread(thread);
+    PyErr_Restore(type, value, traceback);
+}
