@@ -6,13 +6,13 @@
 
 #include <stdlib.h>
 
-enum edit_kind { EDIT_DICT, EDIT_LIST, EDIT_SET, EDIT_TYPE };
+enum edit_kind { EDIT_DICT, EDIT_LIST, EDIT_REMOVE, EDIT_SET, EDIT_TYPE };
 
 struct edit {
     enum edit_kind kind;
     PyObject *container;
     PyObject *key;   /* EDIT_DICT, EDIT_TYPE */
-    PyObject *value; /* NULL: delete */
+    PyObject *value; /* of EDIT_DICT, EDIT_TYPE NULL: delete */
     PyObject *old;   /* what was there before the commit; NULL: nothing */
     bool done;       /* changed something that undo has to take back */
 };
@@ -148,6 +148,11 @@ int plan_append(struct plan *plan, PyObject *list, PyObject *value)
     return add_edit(plan, EDIT_LIST, list, NULL, value);
 }
 
+int plan_remove(struct plan *plan, PyObject *list, PyObject *value)
+{
+    return add_edit(plan, EDIT_REMOVE, list, NULL, value);
+}
+
 int plan_add(struct plan *plan, PyObject *set, PyObject *value)
 {
     if (check_key(value) < 0)
@@ -234,51 +239,38 @@ static int apply_entry(struct edit *edit)
     return dict_store(edit->container, edit->key, edit->value);
 }
 
-static int apply_edit(struct edit *edit)
+static int remove_last(PyObject *list, PyObject *value)
 {
-    int held;
-
-    switch (edit->kind) {
-    case EDIT_DICT:
-    case EDIT_TYPE:
-        return apply_entry(edit);
-    case EDIT_LIST:
-        if (PyList_Append(edit->container, edit->value) < 0)
-            return -1;
-        edit->done = true;
-        return 0;
-    case EDIT_SET:
-        held = PySet_Contains(edit->container, edit->value);
-        if (held)
-            return held < 0 ? -1 : 0;
-        if (PySet_Add(edit->container, edit->value) < 0)
-            return -1;
-        edit->done = true;
-        return 0;
+    for (Py_ssize_t i = PyList_Size(list); i-- > 0;) {
+        if (PyList_GetItem(list, i) == value)
+            return PyList_SetSlice(list, i, i + 1, NULL);
     }
     return 0;
 }
 
-static int undo_edit(struct edit *edit)
+static int apply_element(struct edit *edit)
 {
-    Py_ssize_t end;
+    if (edit->kind == EDIT_LIST)
+        return PyList_Append(edit->container, edit->value);
+    if (edit->kind == EDIT_REMOVE)
+        return remove_last(edit->container, edit->value);
+    return PySet_Add(edit->container, edit->value);
+}
 
-    switch (edit->kind) {
-    case EDIT_DICT:
-        if (edit->old)
-            return dict_store(edit->container, edit->key, edit->old);
-        return PyDict_Contains(edit->container, edit->key) == 1
-                   ? dict_store(edit->container, edit->key, NULL)
-                   : 0;
-    case EDIT_TYPE:
+static bool is_entry(const struct edit *edit)
+{
+    return edit->kind == EDIT_DICT || edit->kind == EDIT_TYPE;
+}
+
+static int undo_entry(struct edit *edit)
+{
+    if (edit->kind == EDIT_TYPE)
         return type_store(edit->container, edit->key, edit->old);
-    case EDIT_LIST:
-        end = PyList_Size(edit->container);
-        return PyList_SetSlice(edit->container, end - 1, end, NULL);
-    case EDIT_SET:
-        return PySet_Discard(edit->container, edit->value) < 0 ? -1 : 0;
-    }
-    return 0;
+    if (edit->old)
+        return dict_store(edit->container, edit->key, edit->old);
+    return PyDict_Contains(edit->container, edit->key) == 1
+               ? dict_store(edit->container, edit->key, NULL)
+               : 0;
 }
 
 /* Takes back edits n-1 .. 0.  Entries that exist are stored over, so apart from memory
@@ -289,17 +281,34 @@ static void undo_edits(struct plan *plan, size_t n)
 
     PyErr_Fetch(&type, &value, &traceback);
     while (n-- > 0) {
-        if (plan->edits[n].done && undo_edit(&plan->edits[n]) < 0)
+        if (plan->edits[n].done && undo_entry(&plan->edits[n]) < 0)
             PyErr_WriteUnraisable(plan->edits[n].container);
         plan->edits[n].done = false;
     }
     PyErr_Restore(type, value, traceback);
 }
 
+/* The engine has the addresses of elements of lists and rebuilds sets: they change size only
+ * when it is done.  Memory that runs out then costs the element, not the change. */
+static bool apply_elements(struct plan *plan)
+{
+    bool complete = true;
+
+    for (size_t i = 0; i < plan->n_edits; i++) {
+        if (!is_entry(&plan->edits[i]) && apply_element(&plan->edits[i]) < 0) {
+            PyErr_Clear();
+            complete = false;
+        }
+    }
+    return complete;
+}
+
 int plan_commit(struct plan *plan)
 {
+    bool complete;
+
     for (size_t i = 0; i < plan->n_edits; i++) {
-        if (apply_edit(&plan->edits[i]) < 0) {
+        if (is_entry(&plan->edits[i]) && apply_entry(&plan->edits[i]) < 0) {
             undo_edits(plan, i + 1);
             return -1;
         }
@@ -309,9 +318,9 @@ int plan_commit(struct plan *plan)
         return -1;
     }
     /* The change is made: what fails from here on cannot make it undone. */
-    plan->verified = remap_verify(plan->remap) == 0;
-    if (!plan->verified)
-        PyErr_Clear();
+    complete = apply_elements(plan);
+    plan->verified = remap_verify(plan->remap) == 0 && complete;
+    PyErr_Clear();
     return 0;
 }
 

@@ -16,12 +16,13 @@ void plan_free(struct plan *);
 /* The engine's map; borrowed.  pair.c adds old -> new to it with remap_add. */
 struct remap *plan_remap(struct plan *);
 
-/* At commit: dict[key] = value, del dict[key] (if there), list.append(value),
- * set.add(value).  Keys must be str or otherwise hash and compare without Python code
+/* At commit: dict[key] = value, del dict[key] (if there), list.append(value), removal of the
+ * last element of `list` that is `value`, set.add(value).  Keys must be str or otherwise hash and compare without Python code
  * (plan_set says TypeError if not).  All arguments are borrowed; references taken. */
 int plan_set(struct plan *, PyObject *dict, PyObject *key, PyObject *value);
 int plan_delete(struct plan *, PyObject *dict, PyObject *key);
 int plan_append(struct plan *, PyObject *list, PyObject *value);
+int plan_remove(struct plan *, PyObject *list, PyObject *value);
 int plan_add(struct plan *, PyObject *set, PyObject *value);
 
 /* type.__setattr__ / type.__delattr__ on a live class at commit, past any metaclass. */
@@ -31,8 +32,9 @@ int plan_delete_type(struct plan *, PyObject *type, PyObject *name);
 /* The dry part: remap_resolve.  After it nothing may be added. */
 int plan_resolve(struct plan *);
 
-/* Entries first (each undone if a later step fails), then remap_commit, then
- * remap_verify.  No Python code of the target runs in between. */
+/* Entries of dicts and classes first (each undone if a later step fails), then remap_commit,
+ * then elements of lists and sets, whose memory the engine has looked at, then remap_verify.
+ * No Python code of the target runs in between. */
 int plan_commit(struct plan *);
 
 /* After plan_commit: did remap_verify go through?  False: the change is made, but memory
