@@ -54,8 +54,9 @@ print(json.dumps({
 class Interpreter:
     """One interpreter found on the machine.  `str()` of it is the path to start it by."""
 
-    def __init__(self, start_by, answer):
+    def __init__(self, start_by, answer, root=""):
         self.path = start_by
+        self.root = root  # of its file system; "": ours
         self.executable = answer["executable"]
         self.version = tuple(answer["version"])
         self.level = answer["level"]
@@ -117,11 +118,16 @@ def _candidates():
                 yield path
 
 
-def _candidates_in_root():
-    """Interpreters in the root that scripts/pythons makes: each gets a script that starts it
-    there, so that everybody can start it by a path."""
+def other_root():
+    """The root that scripts/pythons makes."""
     cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
-    root = os.path.join(cache, "pyhot", "sid")
+    return os.path.join(cache, "pyhot", "sid")
+
+
+def _candidates_in_root():
+    """Interpreters in that root: each gets a script that starts it there, so that everybody can
+    start it by a path."""
+    root = other_root()
     if os.geteuid() != 0 or not os.path.exists(os.path.join(root, ".complete")):
         return
     folders = {tempfile.gettempdir(), str(REPO), os.path.dirname(agent_path()),
@@ -139,13 +145,13 @@ def _candidates_in_root():
             yield script
 
 
-def _ask(path, outside=False):
+def _ask(path, root=""):
     try:
         done = subprocess.run([path, "-c", _QUESTION], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30,
                               env=clean_environment())
         answer = json.loads(done.stdout.decode())
-        return Interpreter(path if outside else answer["executable"], answer)
+        return Interpreter(path if root else answer["executable"], answer, root)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None  # a wrapper without an interpreter behind it, for instance pyenv's shims
 
@@ -155,7 +161,7 @@ def find_interpreters():
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         found = {}
         answers = [pool.submit(_ask, path) for path in _candidates()]
-        answers += [pool.submit(_ask, path, True) for path in _candidates_in_root()]
+        answers += [pool.submit(_ask, path, other_root()) for path in _candidates_in_root()]
         for answer in answers:
             interpreter = answer.result()
             if interpreter is not None:

@@ -30,7 +30,7 @@ def headers_of(interpreter):
     """The folder with its Python.h, or None."""
     good, answer = run(interpreter.path, "-c",
                        "import sysconfig; print(sysconfig.get_paths()['include'])")
-    folder = pathlib.Path(answer.strip())
+    folder = pathlib.Path(interpreter.root + answer.strip())
     return folder if good and (folder / "Python.h").exists() else None
 
 
@@ -76,7 +76,9 @@ def check(cc, build, interpreter):
     folder = build / interpreter.id
     folder.mkdir(parents=True, exist_ok=True)
     compile_ = [cc, "-std=gnu11", "-D_GNU_SOURCE", "-w", "-DMINOR=%d" % interpreter.minor[1],
-                "-I", headers, "-I", headers / "internal"]
+                "-I", headers, "-I", headers / "internal",
+                # Debian's pyconfig.h is in a folder named after the machine.
+                "-idirafter", interpreter.root + "/usr/include"]
     for good, said in (check_signatures(compile_, folder), check_values(compile_, folder),
                        check_symbols(interpreter, build.parent.parent / "pyhot.so")):
         if not good:
