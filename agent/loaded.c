@@ -118,9 +118,16 @@ enum { MAX_NESTING = 8 };
 
 struct agreement {
     const struct codes *codes;
-    PyObject *dict, *file, *name; /* the module's */
+    PyObject *dict; /* the module's */
+    const struct source *source;
     bool identical;
 };
+
+static bool is_file_of(const struct source *source, PyObject *file)
+{
+    return (source->file && PyUnicode_Compare(file, source->file) == 0) ||
+           (source->loaded_file && PyUnicode_Compare(file, source->loaded_file) == 0);
+}
 
 /* A function is a witness if its code comes from the module's file and runs in its dict. */
 static int function_agrees(const struct agreement *a, PyObject *function)
@@ -133,7 +140,7 @@ static int function_agrees(const struct agreement *a, PyObject *function)
     file = PyObject_GetAttrString(code, "co_filename");
     if (!file)
         return -1;
-    if (a->file && PyUnicode_Compare(file, a->file) == 0)
+    if (is_file_of(a->source, file))
         agrees = contains(a->codes, code, a->identical);
     Py_DecRef(file);
     return agrees;
@@ -149,7 +156,7 @@ static int class_agrees(const struct agreement *a, PyObject *class, int depth)
     if (depth >= MAX_NESTING || !type_has(type, Py_TPFLAGS_HEAPTYPE) || !type->tp_dict)
         return 1;
     module = PyDict_GetItemString(type->tp_dict, "__module__");
-    if (!module || !is_str(module) || PyUnicode_Compare(module, a->name) != 0)
+    if (!module || !is_str(module) || PyUnicode_Compare(module, a->source->name) != 0)
         return 1;
     return dict_agrees(a, type->tp_dict, depth + 1);
 }
@@ -177,8 +184,7 @@ static int agrees_with_module(PyObject *module, const struct source *source, PyO
     struct agreement agreement = {
         .codes = &codes,
         .dict = PyModule_GetDict(module),
-        .file = source->file,
-        .name = source->name,
+        .source = source,
         .identical = identical,
     };
     int result = collect_codes(&codes, code);
@@ -285,6 +291,12 @@ static unsigned long long program_start(void)
     return start;
 }
 
+static bool same_release(const struct source *source)
+{
+    return !source->file || !source->loaded_file ||
+           PyUnicode_Compare(source->file, source->loaded_file) == 0;
+}
+
 /* Was the source the same all the time since the process began?  The change time of an inode
  * cannot be set back.  An interpreter needs more than one clock tick before its first import,
  * which covers the rounding of the start time. */
@@ -295,7 +307,7 @@ static bool older_than_program(const struct source *source)
     struct timespec boot, real;
     double age, start;
 
-    if (!source->on_disk || !ticks || hz <= 0 || clock_gettime(CLOCK_BOOTTIME, &boot) < 0 ||
+    if (!source->on_disk || !same_release(source) || !ticks || hz <= 0 || clock_gettime(CLOCK_BOOTTIME, &boot) < 0 ||
         clock_gettime(CLOCK_REALTIME, &real) < 0)
         return false;
     age = (double)boot.tv_sec + boot.tv_nsec / 1e9 - ((double)ticks + 1) / hz;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "main_guard.h"
+#include "release.h"
 
 enum {
     MAX_SOURCE = 256 << 20,
@@ -372,6 +373,16 @@ static PyObject *file_of(PyObject *dict, PyObject *spec, PyObject *loader)
     return file;
 }
 
+static void follow_release(struct source *source)
+{
+    PyObject *successor = release_successor(source->file);
+
+    if (successor) {
+        Py_DecRef(source->file);
+        source->file = successor;
+    }
+}
+
 int source_read(struct source *source, PyObject *name, PyObject *module)
 {
     PyObject *dict = PyModule_GetDict(module);
@@ -400,15 +411,19 @@ int source_read(struct source *source, PyObject *name, PyObject *module)
         set_none(source, why);
         return 0;
     }
+    source->loaded_file = source->file;
+    Py_IncRef(source->file);
     if (source->loader && (has_own(source->loader, "get_data") ||
                            has_own(source->loader, "get_source")))
         return read_by_loader(source);
+    follow_release(source);
     return read_from_disk(source);
 }
 
 void source_clear(struct source *source)
 {
     Py_DecRef(source->name);
+    Py_DecRef(source->loaded_file);
     Py_DecRef(source->file);
     Py_DecRef(source->text);
     Py_DecRef(source->loader);

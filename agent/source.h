@@ -21,12 +21,13 @@ enum source_state {
 
 struct source {
     enum source_state state;
-    char why[160];   /* not SOURCE_READ: continues "module NAME ..." */
-    PyObject *name;  /* str: the name in sys.modules */
-    PyObject *file;  /* str: co_filename of the loaded code; NULL: unknown */
-    PyObject *text;  /* bytes, or str from a loader that has nothing else */
+    char why[160];         /* not SOURCE_READ: continues "module NAME ..." */
+    PyObject *name;        /* str: the name in sys.modules */
+    PyObject *loaded_file; /* str: co_filename of the loaded code; NULL: unknown */
+    PyObject *file;        /* str: that of the new code: the same, unless the release was switched */
+    PyObject *text;        /* bytes, or str from a loader that has nothing else */
     PyObject *loader;
-    bool on_disk;    /* text is a file's; then: */
+    bool on_disk;          /* text is a file's; then: */
     struct timespec changed, modified; /* st_ctime (of links on the way too), st_mtime */
     long long size;
 };
