@@ -1,4 +1,4 @@
-/* One line of the comparison of layouts: a fact and its value on one side. */
+/* One fact about a layout, and its value on one side. */
 #ifndef PYHOT_TESTS_LAYOUT_H
 #define PYHOT_TESTS_LAYOUT_H
 

@@ -1,15 +1,6 @@
-/* Every layout and constant of CPython that pyhot relies on, beside CPython's own: the list that
- * layout_values.c evaluates twice.  MINOR is the minor version of the headers.
- *
- * FIELD(ours, field, theirs, field)  offset and size of a member
- * OFFSET(...)                        its offset only
- * SIZE(ours, theirs)                 of the whole struct
- * CONSTANT(name)                     a macro both have
- * VALUE(what, ours, theirs)          two expressions */
+/* agent/cpython/object.h beside Python.h */
+#ifdef FIELD
 
-#define SAME(type, field) FIELD(type, field, type, field)
-
-/* agent/cpython/object.h */
 SIZE(PyObject, PyObject)
 OFFSET(PyObject, ob_refcnt, PyObject, ob_refcnt)
 SAME(PyObject, ob_type)
@@ -116,22 +107,4 @@ CONSTANT(Py_NE)
 CONSTANT(Py_file_input)
 CONSTANT(PYTHON_API_VERSION)
 
-/* injector/runtime_layout.h */
-#if MINOR <= 8
-#define FINALIZING finalizing
-#else
-#define FINALIZING _finalizing
-#endif
-#if MINOR <= 12
-VALUE("_PyRuntime.initialized", runtime_layout(MINOR)->initialized,
-      offsetof(_PyRuntimeState, initialized))
-VALUE("_PyRuntime.finalizing", runtime_layout(MINOR)->finalizing,
-      offsetof(_PyRuntimeState, FINALIZING))
-#else
-FIELD(struct debug_offsets, cookie, _Py_DebugOffsets, cookie)
-FIELD(struct debug_offsets, version, _Py_DebugOffsets, version)
-FIELD(struct debug_offsets, free_threaded, _Py_DebugOffsets, free_threaded)
-FIELD(struct debug_offsets, runtime_state.finalizing, _Py_DebugOffsets, runtime_state.finalizing)
-VALUE("from _PyRuntime.initialized to .finalizing", INITIALIZED_TO_FINALIZING,
-      offsetof(_PyRuntimeState, _finalizing) - offsetof(_PyRuntimeState, initialized))
 #endif
