@@ -33,12 +33,18 @@ bool same_value(PyObject *, PyObject *);
  * what is gone of them was taken out at run time), or NULL.  0, or -1. */
 int merge_keep(struct pairing *, PyObject *old, PyObject *new_, PyObject *literals);
 
+/* Are the values what one and the same registration made: one object, old and new of a pair,
+ * equal immutable values, or tuples and bound methods of such? */
+bool is_same_entry(const struct pairing *, PyObject *old, PyObject *new_);
+
 /* What pairing.merges holds.  0, or -1. */
 int merge_all(struct pairing *);
 
-/* Entries that lists elsewhere got twice: the old one and, registered again by the new
- * execution, the new one.  0, or -1. */
-int merge_doubled(struct pairing *);
+/* --- doubled.c */
+
+/* Plans the removal of what the new execution registered a second time in lists elsewhere:
+ * they hold the old object and the new one.  0, or -1. */
+int doubled_remove(struct pairing *);
 
 /* --- importers.c */
 

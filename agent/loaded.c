@@ -415,6 +415,27 @@ PyObject *cached_current_code(PyObject *module, const struct source *source)
     return cached_code(module, source, true);
 }
 
+PyObject *loaded_guess(PyObject *name, PyObject *module)
+{
+    struct memory *memory = find_memory(name);
+    PyObject *path, *code = NULL;
+    unsigned char *bytes;
+    struct timespec written;
+    size_t length = 0;
+
+    if (memory) {
+        Py_IncRef(memory->code);
+        return memory->code;
+    }
+    path = cached_path(module);
+    bytes = path ? read_cached(PyBytes_AsString(path), &length, &written) : NULL;
+    if (bytes)
+        code = unmarshal(bytes, length);
+    free(bytes);
+    Py_DecRef(path);
+    return code;
+}
+
 /* --- the answer */
 
 /* `code` if the module agrees with it; takes the reference. */

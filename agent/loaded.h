@@ -19,6 +19,11 @@ PyObject *loaded_code(PyObject *module, const struct source *source, PyObject *n
  * compiling would give.  New reference, or NULL without an exception. */
 PyObject *cached_current_code(PyObject *module, const struct source *source);
 
+/* Module code that is probably what is loaded: an earlier reload's, or the cached byte code
+ * whatever its age.  For questions whose answer the live values confirm.  New reference, or
+ * NULL without an exception.  The GIL is held throughout, the file is read under it. */
+PyObject *loaded_guess(PyObject *name, PyObject *module);
+
 /* From now on `code` is what module `name` was loaded from.  0, or -1 with an exception. */
 int loaded_remember(PyObject *name, PyObject *code);
 

@@ -10,10 +10,7 @@
 
 #define MAX_DEPTH 50
 
-static int merge_values(struct pairing *, PyObject *old, PyObject *new_, PyObject *literals);
-
-/* Are the values what one and the same registration made? */
-static bool is_same_entry(const struct pairing *pairing, PyObject *old, PyObject *new_, int depth)
+static bool same_entry(const struct pairing *pairing, PyObject *old, PyObject *new_, int depth)
 {
     if (old == new_ || pairing_origin(pairing, new_) == old ||
         remap_get(pairing->remap, new_) == old || same_value(old, new_))
@@ -21,16 +18,21 @@ static bool is_same_entry(const struct pairing *pairing, PyObject *old, PyObject
     if (depth == MAX_DEPTH)
         return false;
     if (type_of(old) == &PyMethod_Type && type_of(new_) == &PyMethod_Type)
-        return is_same_entry(pairing, PyMethod_Function(old), PyMethod_Function(new_), depth + 1) &&
-               is_same_entry(pairing, PyMethod_Self(old), PyMethod_Self(new_), depth + 1);
+        return same_entry(pairing, PyMethod_Function(old), PyMethod_Function(new_), depth + 1) &&
+               same_entry(pairing, PyMethod_Self(old), PyMethod_Self(new_), depth + 1);
     if (type_of(old) != &PyTuple_Type || type_of(new_) != &PyTuple_Type ||
         PyTuple_Size(old) != PyTuple_Size(new_))
         return false;
     for (Py_ssize_t i = 0; i < PyTuple_Size(old); i++) {
-        if (!is_same_entry(pairing, PyTuple_GetItem(old, i), PyTuple_GetItem(new_, i), depth + 1))
+        if (!same_entry(pairing, PyTuple_GetItem(old, i), PyTuple_GetItem(new_, i), depth + 1))
             return false;
     }
     return true;
+}
+
+bool is_same_entry(const struct pairing *pairing, PyObject *old, PyObject *new_)
+{
+    return same_entry(pairing, old, new_, 0);
 }
 
 /* One class before and after. */
@@ -80,7 +82,7 @@ int merge_keep(struct pairing *pairing, PyObject *old, PyObject *new_, PyObject 
 static int merge_present(struct pairing *pairing, PyObject *dict, PyObject *key, PyObject *old,
                          PyObject *new_)
 {
-    if (is_same_entry(pairing, old, new_, 0))
+    if (is_same_entry(pairing, old, new_))
         return 0;
     if (is_mergeable(pairing, old, new_))
         return merge_keep(pairing, old, new_, NULL);
@@ -148,7 +150,7 @@ static Py_ssize_t find_element(const struct pairing *pairing, PyObject *old, con
         if (matched[i])
             continue;
         if (by_type ? is_mergeable(pairing, live, element)
-                    : is_same_entry(pairing, live, element, 0))
+                    : is_same_entry(pairing, live, element))
             return i;
     }
     return -1;

@@ -79,8 +79,10 @@ static int flush_edit(struct pairing *pairing, PyObject *edit)
         return plan_add(pairing->plan, container, pairing_final(pairing, key));
     if (!value)
         return plan_delete(pairing->plan, container, key);
-    return plan_set(pairing->plan, container, pairing_final(pairing, key),
-                    pairing_final(pairing, value));
+    /* An entry that is there keeps its key: the engine moves it with the rest. */
+    if (!dict_lookup(container, key))
+        key = pairing_final(pairing, key);
+    return plan_set(pairing->plan, container, key, pairing_final(pairing, value));
 }
 
 /* Gives the queued edits to the plan, now that all pairs are known. */
@@ -165,6 +167,16 @@ static int take_name(const struct scope *scope, PyObject *name, PyObject *old, P
     return status;
 }
 
+/* One of several functions that the source gives one name, as registrations called `_`: those
+ * are paired by their place. */
+static bool is_one_of_many(const struct scope *scope, PyObject *name, PyObject *old,
+                           PyObject *new_)
+{
+    return scope->old && type_of(old) == &PyFunction_Type && type_of(new_) == &PyFunction_Type &&
+           is_ours(scope->pairing, old) && is_ours(scope->pairing, new_) &&
+           (body_count(scope->old, name) > 1 || body_count(scope->new_, name) > 1);
+}
+
 static int pair_definition_name(const struct scope *scope, PyObject *name, PyObject *old,
                                 PyObject *new_)
 {
@@ -178,7 +190,8 @@ static int pair_definition_name(const struct scope *scope, PyObject *name, PyObj
         return -1;
     inner.name = name;
     inner.unchanged = same == 1;
-    if (is_made_as_definition(scope, name, old) && pair_values(&inner, old, new_) < 0)
+    if (is_made_as_definition(scope, name, old) && !is_one_of_many(scope, name, old, new_) &&
+        pair_values(&inner, old, new_) < 0)
         return -1;
     return take_name(scope, name, old, new_, remap_get(scope->pairing->remap, old) == new_);
 }
@@ -240,6 +253,17 @@ static bool is_from_old_source(const struct scope *scope, PyObject *name, PyObje
     return pairing_module(scope->pairing, old) == scope->module;
 }
 
+/* The import system's own entry for a submodule of a package. */
+static bool is_submodule(const struct module_pair *module, PyObject *name, PyObject *value)
+{
+    PyObject *full = PyUnicode_FromFormat("%U.%U", module->name, name);
+    bool is = full && dict_lookup(PyImport_GetModuleDict(), full) == value;
+
+    Py_DecRef(full);
+    PyErr_Clear();
+    return is;
+}
+
 static int remove_names(const struct scope *scope)
 {
     struct module_pair *module = scope->module;
@@ -252,6 +276,8 @@ static int remove_names(const struct scope *scope)
         bool gone = was && !new_; /* `del name` */
 
         if (!is_str(name) || is_import_system(name))
+            continue;
+        if (is_submodule(module, name, old))
             continue;
         if (!gone) {
             if (!was || new_ != was || body_binds(scope->new_, name))
@@ -362,9 +388,9 @@ static int pair_all(struct pairing *pairing)
             return -1;
     }
     if (pair_functions_by_place(pairing) < 0 || merge_all(pairing) < 0 ||
-        flush_edits(pairing) < 0)
+        importers_follow(pairing) < 0 || flush_edits(pairing) < 0)
         return -1;
-    return 0;
+    return doubled_remove(pairing) < 0 ? -1 : forget_abc_caches(pairing);
 }
 
 int pair_modules(struct plan *plan, struct module_pair *modules, size_t n,

@@ -21,6 +21,7 @@ struct functions {
     PyObject **at; /* strong */
     size_t n, cap;
     bool failed;
+    PyObject *by_code; /* dict: address of a code object -> its only function, or None */
 };
 
 static int add_place(PyObject *places, PyObject *qualname, PyObject *code)
@@ -122,19 +123,35 @@ static bool is_new(const struct module_pair *module, PyObject *function)
     return PyFunction_GetGlobals(function) == module->new_dict;
 }
 
-/* The only function of that code among the old or the new ones: borrowed, or NULL. */
+static int index_by_code(struct functions *functions)
+{
+    functions->by_code = PyDict_New();
+    if (!functions->by_code)
+        return -1;
+    for (size_t i = 0; i < functions->n; i++) {
+        PyObject *function = functions->at[i];
+        PyObject *address = PyLong_FromVoidPtr(PyFunction_GetCode(function));
+        bool seen = address && dict_lookup(functions->by_code, address);
+        int status = address ? PyDict_SetItem(functions->by_code, address,
+                                              seen ? Py_None : function)
+                             : -1;
+
+        Py_DecRef(address);
+        if (status < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The only live function of that code: borrowed, or NULL. */
 static PyObject *only_function(const struct functions *functions, PyObject *code)
 {
-    PyObject *found = NULL;
+    PyObject *address = PyLong_FromVoidPtr(code);
+    PyObject *found = address ? dict_lookup(functions->by_code, address) : NULL;
 
-    for (size_t i = 0; i < functions->n; i++) {
-        if (PyFunction_GetCode(functions->at[i]) != code)
-            continue;
-        if (found)
-            return NULL;
-        found = functions->at[i];
-    }
-    return found;
+    Py_DecRef(address);
+    PyErr_Clear();
+    return found == Py_None ? NULL : found;
 }
 
 /* The index in `list` of the code that is the same program as `code`, on the same line if
@@ -290,7 +307,11 @@ int pair_functions_by_place(struct pairing *pairing)
         PyErr_NoMemory();
         status = -1;
     }
-    status = status < 0 ? -1 : pair_collected(pairing, &functions);
+    if (status >= 0 && index_by_code(&functions) == 0)
+        status = pair_collected(pairing, &functions);
+    else
+        status = -1;
+    Py_DecRef(functions.by_code);
     for (size_t i = 0; i < functions.n; i++)
         Py_DecRef(functions.at[i]);
     free(functions.at);

@@ -3,9 +3,11 @@
  *   pair.c           the walk over the names of modules; added and removed names
  *   pair_function.c  functions, what wraps them, closures, nested code
  *   pair_place.c     functions by their place in the source, wherever they are held
- *   pair_class.c     classes and their namespaces, enums, abstract base classes
+ *   pair_class.c     classes and their namespaces, enums
+ *   pair_abc.c       abstract base classes: what others registered, and caches
  *   data.c           which value a name of data gets
  *   merge.c          what the new execution registered in a container that stays
+ *   doubled.c        what it registered a second time in lists elsewhere
  *   importers.c      `from mod import CONSTANT` in other modules
  *   initialiser.c    what the source does with a name, from bytecode
  *
@@ -94,6 +96,16 @@ int pair_code_objects(const struct scope *, PyObject *old, PyObject *new_);
 int pair_functions_by_place(struct pairing *);
 
 /* --- pair_class.c */
+
+/* Pairs two classes of the transaction and their namespaces.  0, or -1. */
 int pair_classes(struct pairing *, PyObject *old, PyObject *new_);
 
+/* --- pair_abc.c */
+
+/* Gives the new class the virtual subclasses that were registered with the old.  0, or -1. */
+int pair_abc(struct pairing *, PyObject *old, PyObject *new_);
+
+/* Answers of isinstance that abstract base classes remember may be about old classes: all are
+ * forgotten, which only costs time.  0, or -1. */
+int forget_abc_caches(struct pairing *);
 #endif

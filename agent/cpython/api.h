@@ -157,6 +157,8 @@ extern Py_ssize_t PyDict_Size(PyObject *);
 extern PyObject *PyDict_Keys(PyObject *);
 extern int PyODict_SetItem(PyObject *, PyObject *, PyObject *);
 extern int PyODict_DelItem(PyObject *, PyObject *);
+extern int PyWeakref_GetRef(PyObject *, PyObject **) CPY_WEAK; /* from 3.13 */
+extern PyObject *PyWeakref_GetObject(PyObject *) CPY_WEAK;     /* deprecated from 3.13 */
 extern int _PySet_NextEntry(PyObject *, Py_ssize_t *, PyObject **, Py_hash_t *);
 extern PyObject *PyDictProxy_New(PyObject *);
 extern PyObject *PyList_New(Py_ssize_t);

@@ -5,6 +5,7 @@
  * Objects/dictobject.c). */
 #include "introspect.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 PyObject *dict_get(PyObject *dict, const char *name)
@@ -149,4 +150,71 @@ bool is_dunder(PyObject *str)
 bool is_sunder(PyObject *str)
 {
     return wrapped_in(str, 1);
+}
+
+PyObject *weakref_target(PyObject *reference)
+{
+    PyObject *target = NULL;
+
+    if (&PyWeakref_GetRef) {
+        if (PyWeakref_GetRef(reference, &target) < 0)
+            PyErr_Clear();
+        Py_DecRef(target);
+        return target;
+    }
+    target = PyWeakref_GetObject(reference);
+    if (!target)
+        PyErr_Clear();
+    return target == Py_None ? NULL : target;
+}
+
+/* Open addressing; the table is never more than half full. */
+static PyObject **find_slot(const struct pointer_set *set, const PyObject *object)
+{
+    size_t at = ((uintptr_t)object >> 4) * 0x9e3779b97f4a7c15u & (set->cap - 1);
+
+    while (set->slots[at] && set->slots[at] != object)
+        at = (at + 1) & (set->cap - 1);
+    return &set->slots[at];
+}
+
+static int grow(struct pointer_set *set)
+{
+    struct pointer_set bigger = {.n = set->n, .cap = set->cap ? 2 * set->cap : 256};
+
+    bigger.slots = calloc(bigger.cap, sizeof *bigger.slots);
+    if (!bigger.slots) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < set->cap; i++) {
+        if (set->slots[i])
+            *find_slot(&bigger, set->slots[i]) = set->slots[i];
+    }
+    free(set->slots);
+    *set = bigger;
+    return 0;
+}
+
+int pointer_set_add(struct pointer_set *set, PyObject *object)
+{
+    PyObject **slot;
+
+    if (2 * (set->n + 1) > set->cap && grow(set) < 0)
+        return -1;
+    slot = find_slot(set, object);
+    set->n += !*slot;
+    *slot = object;
+    return 0;
+}
+
+bool pointer_set_has(const struct pointer_set *set, const PyObject *object)
+{
+    return set->cap && *find_slot(set, object);
+}
+
+void pointer_set_clear(struct pointer_set *set)
+{
+    free(set->slots);
+    memset(set, 0, sizeof *set);
 }

@@ -42,6 +42,19 @@ PyObject *loaded_attribute(const char *module, const char *name);
 /* `object` is an instance of exactly the class sys.modules[module].name. */
 bool is_exactly(PyObject *object, const char *module, const char *name);
 
+/* What a weakref.ref refers to: borrowed, good as long as nothing is released; NULL: dead. */
+PyObject *weakref_target(PyObject *reference);
+
+/* Pointers of objects, for tests inside a walk over the heap, where no Python object may be
+ * made.  Zeroed before use; pointer_set_add is 0, or -1 with MemoryError. */
+struct pointer_set {
+    PyObject **slots;
+    size_t n, cap;
+};
+int pointer_set_add(struct pointer_set *, PyObject *);
+bool pointer_set_has(const struct pointer_set *, const PyObject *);
+void pointer_set_clear(struct pointer_set *);
+
 /* A str of ASCII that equals `text`. */
 bool str_is(PyObject *str, const char *text);
 
