@@ -238,6 +238,8 @@ class Snapshot:
     """All that an attach must leave as it was."""
 
     SIGNALS = ("SigBlk", "SigIgn", "SigCgt")
+    # 32 and 33 are glibc's own: it takes their handlers when a process makes its first thread.
+    OF_GLIBC = 1 << 31 | 1 << 32
 
     def __init__(self, pid):
         self.threads = proc_threads(pid)
@@ -247,7 +249,8 @@ class Snapshot:
                 status = proc_status(pid, tid)
             except FileNotFoundError:
                 continue
-            self.signals[tid] = {key: status[key] for key in self.SIGNALS}
+            self.signals[tid] = {key: "%016x" % (int(status[key], 16) & ~self.OF_GLIBC)
+                                 for key in self.SIGNALS}
         self.descriptors = proc_descriptors(pid)
         self.maps = proc_maps(pid)
 

@@ -70,7 +70,7 @@ class Subject:
     def check(self, strict=False):
         """The oracle: as it was, its work right, and going on."""
         self.target.check_unharmed(threads=self.load.threads, descriptors=self.load.descriptors,
-                                   signals=self.load.signals)
+                                   signals=self.load.signals, deadline=20)
         rounds = self.target.eval("rounds", "load")
         self.target.wait_eval("rounds > %d" % (rounds + 1), "load")
         mistakes = self.target.eval("mistakes", "load")
