@@ -109,7 +109,8 @@ static void on_interrupt(int signal)
 }
 
 /* A first Ctrl-C makes the channel give up in an orderly way; no SA_RESTART, so that waits end.
- * A reader of ours that is gone is an error to report, not a reason to die. */
+ * A reader of ours that is gone, or a limit on file sizes, is an error to report, not a reason to
+ * die. */
 static void handle_signals(void)
 {
     struct sigaction interrupt = {.sa_handler = on_interrupt}, ignore = {.sa_handler = SIG_IGN};
@@ -117,6 +118,7 @@ static void handle_signals(void)
     sigaction(SIGINT, &interrupt, NULL);
     sigaction(SIGTERM, &interrupt, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL);
 }
 
 /* Descriptors that we open must not become our stdin, stdout or stderr.  What is missing is

@@ -97,9 +97,16 @@ static struct error *error_unreadable(const struct target *target, const struct 
                                       "cannot read %s as process %d (%s) has it mapped",
                                       mapping->path, target->pid, target->command);
 
-    return error_hint(error, errnum == ESTALE || errnum == ENOENT
-                                 ? "the file was replaced or deleted: run pyhot as root (sudo)"
-                                 : "run pyhot as root (sudo)");
+    switch (errnum) {
+    case ESTALE:
+    case ENOENT:
+        return error_hint(error, "the file was replaced or deleted: run pyhot as root (sudo)");
+    case EACCES:
+    case EPERM:
+        return error_hint(error, "run pyhot as root (sudo)");
+    default:
+        return error;
+    }
 }
 
 /* Looks through the images that are likely (or the others) for a CPython that is ready.

@@ -34,8 +34,26 @@ static struct error *error_gone(const struct target *target)
                       "nothing was left in it");
 }
 
-static struct error *error_no_such_process(pid_t pid)
+/* What it means that a file of /proc/PID cannot be read. */
+static struct error *error_looking(const struct target *target, int errnum)
 {
+    switch (errnum) {
+    case ENOENT:
+    case ESRCH:
+        return error_gone(target);
+    case EACCES:
+    case EPERM:
+        return target_explain_eperm(target);
+    default: /* EMFILE, ENOMEM: a limit of ours */
+        return error_errno(EXIT_CANNOT_ATTACH, "look", errnum, "cannot look at process %d (%s)",
+                           target->pid, target->command);
+    }
+}
+
+static struct error *error_no_such_process(pid_t pid, int errnum)
+{
+    if (errnum != ENOENT && errnum != ESRCH && errnum != EACCES)
+        return error_errno(EXIT_CANNOT_ATTACH, "look", errnum, "cannot look at process %d", pid);
     if (access("/proc/self/stat", R_OK))
         return error_hint(error_new(EXIT_CANNOT_ATTACH, "no-proc",
                                     "cannot look at process %d: no /proc here", pid),
@@ -98,10 +116,9 @@ static struct error *check_machine(const struct target *target)
 
     snprintf(path, sizeof(path), "/proc/%d/exe", target->pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && (errno == EACCES || errno == EPERM))
-        return target_explain_eperm(target);
-    if (fd < 0 || pread(fd, ident, sizeof(ident), 0) != sizeof(ident) ||
-        memcmp(ident, ELFMAG, SELFMAG))
+    if (fd < 0)
+        return error_looking(target, errno);
+    if (pread(fd, ident, sizeof(ident), 0) != sizeof(ident) || memcmp(ident, ELFMAG, SELFMAG))
         return error_new(EXIT_CANNOT_ATTACH, "not-elf",
                          "cannot read the program of process %d (%s) as an ELF file", target->pid,
                          target->command);
@@ -125,7 +142,7 @@ static struct error *check_permission(const struct target *target)
 
     snprintf(path, sizeof(path), "/proc/%d/mem", target->pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd >= 0 ? NULL : target_explain_eperm(target);
+    return fd >= 0 ? NULL : error_looking(target, errno);
 }
 
 static int open_pidfd(pid_t pid)
@@ -140,7 +157,7 @@ static struct error *look(struct target *target)
     struct error *error;
 
     if (proc_stat(target->pid, &stat) || proc_status(target->pid, &status))
-        return error_no_such_process(target->pid);
+        return error_no_such_process(target->pid, errno);
     target->start_time = stat.start_time;
     target->uid = status.uid[0];
     target->command = strdup(stat.command);
@@ -195,8 +212,9 @@ struct error *target_check(const struct target *target)
 
     if (target->pidfd >= 0 && poll(&ended, 1, 0) == 1)
         return error_gone(target);
-    if (proc_stat(target->pid, &stat) || stat.start_time != target->start_time ||
-        stat.state == 'Z' || stat.state == 'X')
+    if (proc_stat(target->pid, &stat))
+        return error_looking(target, errno);
+    if (stat.start_time != target->start_time || stat.state == 'Z' || stat.state == 'X')
         return error_gone(target);
     return NULL;
 }
@@ -206,10 +224,8 @@ struct error *target_read_maps(struct target *target)
     _cleanup_free_ char *text = proc_read(target->pid, "maps", NULL);
     size_t capacity = 0;
 
-    if (!text && (errno == EACCES || errno == EPERM))
-        return target_explain_eperm(target);
     if (!text)
-        return error_gone(target);
+        return error_looking(target, errno);
     free_maps(target);
     for (char *line = text, *next; *line; line = next) {
         next = line + strcspn(line, "\n");
@@ -252,7 +268,7 @@ struct error *target_threads(const struct target *target, pid_t **tids, size_t *
     snprintf(path, sizeof(path), "/proc/%d/task", target->pid);
     directory = opendir(path);
     if (!directory)
-        return error_gone(target);
+        return error_looking(target, errno);
     *n = 0;
     *tids = malloc(capacity * sizeof(**tids));
     while (*tids && (entry = readdir(directory))) {
