@@ -18,16 +18,20 @@ enum { KERNEL_MASK_SIZE = 8 };
 struct error *borrow_begin(struct borrow *borrow, struct tracee *tracee,
                            const struct arch_gadgets *gadgets)
 {
-    *borrow = (struct borrow){.tracee = tracee, .gadgets = gadgets};
+    borrow->tracee = tracee;
+    borrow->gadgets = gadgets;
+    borrow->masked = false;
     if (arch_read_registers(tracee->tid, &borrow->saved) ||
+        arch_read_vectors(tracee->tid, &borrow->saved_vectors) ||
         ptrace(PTRACE_GETSIGMASK, tracee->tid, KERNEL_MASK_SIZE, &borrow->saved_mask))
         return tracee_error(tracee, errno, "read the registers of");
 
     size_t size;
-    _cleanup_free_ void *frame = arch_signal_frame(tracee->tid, &borrow->saved, borrow->saved_mask,
-                                                   gadgets, &borrow->frame, &size);
+    _cleanup_free_ void *frame =
+        arch_signal_frame(&borrow->saved, &borrow->saved_vectors, borrow->saved_mask, gadgets,
+                          &borrow->frame, &size);
     if (!frame)
-        return tracee_error(tracee, errno, "read the vector registers of");
+        return tracee_error(tracee, errno, "make a signal frame for");
     if (tracee_write(tracee, borrow->frame, frame, size))
         return tracee_error(tracee, errno, "write below the stack of");
     fault_point("frame-written");
@@ -108,6 +112,7 @@ void borrow_end(struct borrow *borrow)
     if (borrow->masked)
         ptrace(PTRACE_SETSIGMASK, tracee->tid, KERNEL_MASK_SIZE, &borrow->saved_mask);
     fault_point("unmasked");
+    arch_write_vectors(tracee->tid, &borrow->saved_vectors);
     arch_write_registers(tracee->tid, &borrow->saved);
     fault_point("restored");
 }

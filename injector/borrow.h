@@ -17,6 +17,7 @@ struct borrow {
     struct tracee *tracee;
     const struct arch_gadgets *gadgets;
     struct arch_registers saved;
+    struct arch_vectors saved_vectors;
     uint64_t saved_mask;
     uint64_t frame; /* address of the signal frame */
     bool masked;

@@ -5,26 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch/arch.h"
 #include "elf_memory.h"
 #include "image.h"
 
-/* Functions of the C library that take no lock and no memory before they sleep in the kernel, so
- * that a thread inside may call pthread_create.  Anything else in the C library may hold a lock
- * of malloc, of the loader or of the thread list. */
+/* Functions of the C library that hold no lock of its own while they are in the kernel, so that
+ * a thread inside may call pthread_create.  Anything else may hold one of malloc, of the loader
+ * or of the list of stacks, as pthread_join does when it frees the thread's stack. */
 static const char *const sleepers[] = {
     "accept", "accept4", "clock_nanosleep", "connect", "epoll_pwait", "epoll_pwait2", "epoll_wait",
     "fcntl", "fdatasync", "flock", "fsync", "ioctl", "lockf", "msgrcv", "msgsnd", "nanosleep",
     "open", "open64", "openat", "openat64", "pause", "poll", "ppoll", "pread", "pread64",
-    "pselect", "pthread_clockjoin_np", "pthread_cond_clockwait", "pthread_cond_timedwait",
-    "pthread_cond_wait", "pthread_join", "pthread_mutex_lock", "pthread_mutex_timedlock",
-    "pthread_rwlock_rdlock", "pthread_rwlock_wrlock", "pthread_timedjoin_np", "pwrite",
-    "pwrite64", "read", "readv", "recv", "recvfrom", "recvmmsg", "recvmsg", "select",
+    "pselect", "pthread_cond_clockwait", "pthread_cond_timedwait", "pthread_cond_wait",
+    "pthread_mutex_lock", "pthread_mutex_timedlock", "pthread_rwlock_rdlock",
+    "pthread_rwlock_wrlock", "pwrite", "pwrite64", "read", "readv", "recv", "recvfrom", "recvmmsg", "recvmsg", "select",
     "sem_clockwait", "sem_timedwait", "sem_wait", "semop", "semtimedop", "send", "sendfile",
     "sendfile64", "sendmsg", "sendto", "sigsuspend", "sigtimedwait", "sigwait", "sigwaitinfo",
     "sleep", "splice", "syscall", "usleep", "wait", "wait3", "wait4", "waitid", "waitpid",
     "write", "writev",
 };
-enum { N_SLEEPERS = sizeof sleepers / sizeof *sleepers, MAX_VERSIONS = 4 };
+enum { N_SLEEPERS = sizeof sleepers / sizeof *sleepers, MAX_VERSIONS = 4, MAX_TAIL_CALLS = 8 };
 
 static int compare_addresses(const void *a, const void *b)
 {
@@ -37,17 +37,51 @@ static struct error *no_memory(void)
     return error_errno(EXIT_CANNOT_ATTACH, "out-of-memory", ENOMEM, "pyhot cannot go on");
 }
 
-static struct error *add_sleepers(struct codemap *map, struct elf_memory *elf)
+static bool grow_sleepers(struct codemap *map, size_t more)
 {
-    size_t room = map->n_sleepers + (size_t)N_SLEEPERS * MAX_VERSIONS;
-    uint64_t *grown = reallocarray(map->sleepers, room, sizeof *grown);
-    if (!grown)
+    uint64_t *grown = reallocarray(map->sleepers, map->n_sleepers + more, sizeof *grown);
+    if (grown)
+        map->sleepers = grown;
+    return grown;
+}
+
+/* Functions that `function` ends in a jump to: on the stack they stand in its place.  sem_wait
+ * and its like do that. */
+static size_t tail_calls(struct codemap *map, const struct code_image *image, uint64_t function,
+                         uint64_t *callees, size_t max)
+{
+    enum { MAX_SIZE = 4096, MAX_JUMPS = 256 };
+    unsigned char code[MAX_SIZE];
+    uint64_t targets[MAX_JUMPS];
+    size_t n = 0, size = codemap_function_end(map, image, function) - function;
+
+    if (!size || size > MAX_SIZE || page_cache_read(&map->cache, function, code, size))
+        return 0;
+    size_t jumps = arch_jump_targets(code, size, function, targets, MAX_JUMPS);
+    for (size_t i = 0; i < jumps && n < max; i++)
+        if (targets[i] >= image->start && targets[i] < image->end && targets[i] - function >= size &&
+            codemap_function_start(map, image, targets[i]) == targets[i])
+            callees[n++] = targets[i];
+    return n;
+}
+
+static struct error *add_sleepers(struct codemap *map, const struct code_image *image,
+                                  struct elf_memory *elf)
+{
+    size_t first = map->n_sleepers;
+    if (!grow_sleepers(map, (size_t)N_SLEEPERS * MAX_VERSIONS))
         return no_memory();
-    map->sleepers = grown;
     for (size_t i = 0; i < N_SLEEPERS; i++)
-        map->n_sleepers += elf_memory_exports(elf, sleepers[i], grown + map->n_sleepers,
+        map->n_sleepers += elf_memory_exports(elf, sleepers[i], map->sleepers + map->n_sleepers,
                                               MAX_VERSIONS);
-    qsort(grown, map->n_sleepers, sizeof *grown, compare_addresses);
+    size_t last = map->n_sleepers;
+    for (size_t i = first; i < last; i++) {
+        if (!grow_sleepers(map, MAX_TAIL_CALLS))
+            return no_memory();
+        map->n_sleepers += tail_calls(map, image, map->sleepers[i],
+                                      map->sleepers + map->n_sleepers, MAX_TAIL_CALLS);
+    }
+    qsort(map->sleepers, map->n_sleepers, sizeof *map->sleepers, compare_addresses);
     return NULL;
 }
 
@@ -113,7 +147,7 @@ static struct error *add_image(struct codemap *map, const struct mapping *mappin
         return NULL;
     if (!map->program_start)
         elf_memory_exports(&elf, "__libc_start_main", &map->program_start, 1);
-    return add_sleepers(map, &elf);
+    return add_sleepers(map, image, &elf);
 }
 
 static bool is_code(const struct mapping *mapping)
@@ -206,28 +240,45 @@ bool codemap_unchanged(const struct codemap *map, const struct code_image *image
     return !status && !memcmp(now, image->header, sizeof now);
 }
 
-uint64_t codemap_function_start(struct codemap *map, const struct code_image *image,
-                                uint64_t address)
+/* The start of a function; 0 if it cannot be read. */
+static uint64_t table_entry(struct codemap *map, const struct code_image *image, uint32_t index)
 {
     struct {
         int32_t function, fde; /* relative to .eh_frame_hdr */
     } entry;
-    int64_t wanted = (int64_t)(address - image->unwind_header);
+    if (page_cache_read(&map->cache, image->unwind_table + index * sizeof entry, &entry,
+                        sizeof entry))
+        return 0;
+    return image->unwind_header + (uint64_t)(int64_t)entry.function;
+}
+
+/* The index behind the last entry of the unwinding table that begins at or before `address`. */
+static uint32_t table_position(struct codemap *map, const struct code_image *image,
+                               uint64_t address)
+{
     uint32_t low = 0, high = image->unwind_entries;
-    while (low < high) { /* the first entry behind `address` */
+    while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (page_cache_read(&map->cache, image->unwind_table + middle * sizeof entry, &entry,
-                            sizeof entry))
-            return 0;
-        if (entry.function <= wanted)
+        if (table_entry(map, image, middle) <= address)
             low = middle + 1;
         else
             high = middle;
     }
-    if (!low || page_cache_read(&map->cache, image->unwind_table + (low - 1) * sizeof entry,
-                                &entry, sizeof entry))
-        return 0;
-    return image->unwind_header + (uint64_t)(int64_t)entry.function;
+    return low;
+}
+
+uint64_t codemap_function_start(struct codemap *map, const struct code_image *image,
+                                uint64_t address)
+{
+    uint32_t position = table_position(map, image, address);
+    return position ? table_entry(map, image, position - 1) : 0;
+}
+
+uint64_t codemap_function_end(struct codemap *map, const struct code_image *image,
+                              uint64_t function)
+{
+    uint32_t position = table_position(map, image, function);
+    return position < image->unwind_entries ? table_entry(map, image, position) : image->end;
 }
 
 bool codemap_is_sleeper(const struct codemap *map, uint64_t function_start)

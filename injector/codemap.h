@@ -36,7 +36,7 @@ struct codemap {
     struct page_cache cache;
     struct code_image *images; /* by rising address */
     size_t n_images;
-    uint64_t *sleepers; /* sorted: functions of the C library that only make a system call */
+    uint64_t *sleepers; /* sorted: functions of the C library to sleep in */
     size_t n_sleepers;
     uint64_t program_start; /* __libc_start_main */
 };
@@ -56,6 +56,8 @@ bool codemap_unchanged(const struct codemap *, const struct code_image *);
 
 /* The start of the function at `address`, from the unwinding table; 0: not known. */
 uint64_t codemap_function_start(struct codemap *, const struct code_image *, uint64_t address);
+/* The start of the one behind it, padding included. */
+uint64_t codemap_function_end(struct codemap *, const struct code_image *, uint64_t function);
 
 /* Is the function that starts here one in which a thread may sleep and be borrowed? */
 bool codemap_is_sleeper(const struct codemap *, uint64_t function_start);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tracee.h"
+
 void fault_point(const char *name)
 {
     static unsigned passed;
@@ -16,7 +18,8 @@ void fault_point(const char *name)
     if (!wanted)
         return;
     if (!strcmp(wanted, "list")) {
-        fprintf(stderr, "fault-point %s\n", name);
+        fprintf(stderr, "fault-point %s %llu us\n", name,
+                (unsigned long long)monotonic_ns() / 1000);
         return;
     }
     size_t length = strcspn(wanted, ":");

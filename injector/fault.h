@@ -1,6 +1,6 @@
 /* Named places at which a test may kill or stop pyhot (make FAULTS=1 only).
  *
- * PYHOT_FAULT=list           print each place to stderr as it is passed
+ * PYHOT_FAULT=list           print each place, and when, to stderr as it is passed
  * PYHOT_FAULT=name           SIGKILL at the first pass of `name`
  * PYHOT_FAULT=name:n         ... at the n-th
  * PYHOT_FAULT=name:n:signal  another signal, by number */

@@ -3,8 +3,9 @@
  * 1. The stack unwinds to its base without an error, and the base is where the C library starts
  *    a program or a thread.
  * 2. No frame is in the loader or in an allocator, or in code that we know nothing of.
- * 3. Frames in the C library, but for the base, are the innermost ones only, and the outermost
- *    of those is exactly an exported function that does nothing but sleep in the kernel.
+ * 3. Frames in the C library, but for the base, are the innermost ones only; the outermost of
+ *    those is exactly an exported function that only sleeps in the kernel; and the thread is in
+ *    a system call, none that changes memory or threads.
  *
  * Interpreters and extension modules may be anywhere: pthread_create needs no lock of theirs. */
 #include "safepoint.h"
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "cleanup.h"
@@ -72,6 +74,7 @@ struct libc_run {
 struct walk {
     struct libc_run run; /* the latest; length 0: none yet */
     unsigned frames;
+    long syscall; /* that the thread is in, or -1 */
     const struct code_image *images[MAX_IMAGES];
     size_t n_images;
 };
@@ -87,12 +90,25 @@ static bool remember_image(struct walk *walk, const struct code_image *image)
     return true;
 }
 
-/* The run that has just ended inwards of an ordinary frame: may it be there? */
-static bool judge_inner_run(struct safepoint *safepoint, const struct libc_run *run)
+/* Calls that malloc, the loader and pthread_create make with a lock held. */
+static bool is_harmless_syscall(long number)
 {
+    static const long harmful[] = {SYS_brk,     SYS_mmap,  SYS_munmap, SYS_mremap, SYS_mprotect,
+                                   SYS_madvise, SYS_clone, SYS_clone3, SYS_execve, SYS_exit};
+    for (size_t i = 0; i < sizeof harmful / sizeof *harmful; i++)
+        if (number == harmful[i])
+            return false;
+    return number >= 0;
+}
+
+/* The run that has just ended inwards of an ordinary frame: may it be there? */
+static bool judge_inner_run(struct safepoint *safepoint, const struct walk *walk)
+{
+    const struct libc_run *run = &walk->run;
     if (!run->length)
         return true;
-    if (run->first == 0 && codemap_is_sleeper(safepoint->map, run->outermost))
+    if (run->first == 0 && is_harmless_syscall(walk->syscall) &&
+        codemap_is_sleeper(safepoint->map, run->outermost))
         return true;
     return unsafe(safepoint, "%s+0x%llx", run->image->name,
                   (unsigned long long)(run->outermost_ip - run->image->bias));
@@ -129,7 +145,7 @@ static bool judge_frame(struct safepoint *safepoint, struct walk *walk, uint64_t
     if (image->kind == CODE_C_LIBRARY) {
         bool joined = walk->run.length && walk->run.first + walk->run.length == walk->frames;
         if (!joined) {
-            if (!judge_inner_run(safepoint, &walk->run))
+            if (!judge_inner_run(safepoint, walk))
                 return false;
             walk->run = (struct libc_run){.first = walk->frames, .image = image};
         }
@@ -145,7 +161,7 @@ static bool judge_frame(struct safepoint *safepoint, struct walk *walk, uint64_t
 static bool judge_stack(struct safepoint *safepoint, const struct arch_registers *registers,
                         struct walk *walk)
 {
-    *walk = (struct walk){.frames = 0};
+    *walk = (struct walk){.syscall = arch_syscall_number(registers)};
     if (unwinder_begin(safepoint->unwinder, registers))
         return unsafe(safepoint, "registers that libunwind does not accept");
     for (;;) {

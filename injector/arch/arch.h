@@ -18,6 +18,12 @@ struct arch_registers {
     struct user_regs_struct user;
 };
 
+/* Vector and floating-point state, in the form that ptrace has it. */
+struct arch_vectors {
+    size_t size;
+    _Alignas(64) unsigned char bytes[16384]; /* far more than all but AMX tiles (arch_unfit) */
+};
+
 /* Two places in the target's C library, found by their bytes.  `syscall_return` does a system
  * call and returns; `sigreturn` is the code that a signal handler returns to. */
 struct arch_gadgets {
@@ -28,9 +34,16 @@ enum { ARCH_SYSCALL_RETURN_SIZE = 3, ARCH_SIGRETURN_SIZE = 9 };
 /* Fills in what is still 0 and occurs in these bytes of text, which are at `address`. */
 void arch_find_gadgets(struct arch_gadgets *, const void *text, size_t size, uint64_t address);
 
+/* Where the jumps go that these bytes of code may contain.  How many, at most `max`.  Bytes that
+ * only look like a jump are taken for one too. */
+size_t arch_jump_targets(const void *code, size_t size, uint64_t address, uint64_t *targets,
+                         size_t max);
+
 /* 0, or -1 with errno. */
 int arch_read_registers(pid_t tid, struct arch_registers *);
 int arch_write_registers(pid_t tid, const struct arch_registers *);
+int arch_read_vectors(pid_t tid, struct arch_vectors *);
+int arch_write_vectors(pid_t tid, const struct arch_vectors *);
 
 uint64_t arch_ip(const struct arch_registers *);
 uint64_t arch_sp(const struct arch_registers *);
@@ -54,10 +67,10 @@ void arch_restart_syscall(struct arch_registers *);
  * (a shadow stack, register state that a signal frame cannot hold); or NULL. */
 const char *arch_unfit(pid_t tid);
 
-/* A signal frame that puts the thread back where `registers` say, with `mask` as its blocked
- * signals and its vector state as it is now, whoever returns to `gadgets->sigreturn`.  The bytes
- * go to *address, below the stack and its red zone.  malloc'ed; NULL with errno. */
-void *arch_signal_frame(pid_t tid, const struct arch_registers *, uint64_t mask,
+/* A signal frame that puts a thread back to these registers and vectors, and to `mask` as its
+ * blocked signals, when it returns to `gadgets->sigreturn`.  The bytes go to *address, below the
+ * stack and its red zone.  malloc'ed; NULL with errno. */
+void *arch_signal_frame(const struct arch_registers *, const struct arch_vectors *, uint64_t mask,
                         const struct arch_gadgets *, uint64_t *address, size_t *size);
 
 /* Registers for one call that ends in the signal frame at `sp`. */

@@ -20,7 +20,6 @@ enum {
     RED_ZONE = 128,
     SYSCALL_SIZE = 2,          /* bytes of the instruction */
     XSAVE_LEGACY_SIZE = 576,   /* FXSAVE area and XSAVE header */
-    XSAVE_MAX_SIZE = 16384,    /* far more than all components but AMX tile data */
     XSAVE_SW_RESERVED = 464,   /* struct _fpx_sw_bytes in the FXSAVE area */
     XSAVE_HEADER = 512,        /* its first word tells which components are in use */
     XFEATURES_AMX = 3 << 17,   /* tile configuration and data */
@@ -81,6 +80,25 @@ void arch_find_gadgets(struct arch_gadgets *gadgets, const void *text, size_t si
     find_bytes(&gadgets->sigreturn, sigreturn_code, sizeof sigreturn_code, text, size, address);
 }
 
+size_t arch_jump_targets(const void *code, size_t size, uint64_t address, uint64_t *targets,
+                         size_t max)
+{
+    enum { JMP_REL32 = 0xe9, JMP_SIZE = 5, JCC_PREFIX = 0x0f, JCC_REL32 = 0x80, JCC_SIZE = 6 };
+    const uint8_t *bytes = code;
+    size_t n = 0;
+    for (size_t i = 0; i + JMP_SIZE <= size && n < max; i++) {
+        size_t length = bytes[i] == JMP_REL32 ? JMP_SIZE : 0;
+        if (i + JCC_SIZE <= size && bytes[i] == JCC_PREFIX && (bytes[i + 1] & 0xf0) == JCC_REL32)
+            length = JCC_SIZE;
+        if (!length)
+            continue;
+        int32_t distance;
+        memcpy(&distance, bytes + i + length - sizeof distance, sizeof distance);
+        targets[n++] = address + i + length + (uint64_t)(int64_t)distance;
+    }
+    return n;
+}
+
 int arch_read_registers(pid_t tid, struct arch_registers *registers)
 {
     return (int)ptrace(PTRACE_GETREGS, tid, 0, &registers->user);
@@ -89,6 +107,20 @@ int arch_read_registers(pid_t tid, struct arch_registers *registers)
 int arch_write_registers(pid_t tid, const struct arch_registers *registers)
 {
     return (int)ptrace(PTRACE_SETREGS, tid, 0, &registers->user);
+}
+
+int arch_read_vectors(pid_t tid, struct arch_vectors *vectors)
+{
+    struct iovec regset = {vectors->bytes, sizeof vectors->bytes};
+    int status = (int)ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &regset);
+    vectors->size = regset.iov_len;
+    return status;
+}
+
+int arch_write_vectors(pid_t tid, const struct arch_vectors *vectors)
+{
+    struct iovec regset = {(void *)(uintptr_t)vectors->bytes, vectors->size};
+    return (int)ptrace(PTRACE_SETREGSET, tid, NT_X86_XSTATE, &regset);
 }
 
 uint64_t arch_ip(const struct arch_registers *registers)
@@ -171,19 +203,18 @@ static size_t xsave_size(uint64_t features)
     return size;
 }
 
-/* Reads the vector state into `image` and makes it what rt_sigreturn accepts.  Its size. */
-static size_t read_xsave(pid_t tid, char image[XSAVE_MAX_SIZE])
+/* Makes a copy of the vector state what rt_sigreturn accepts.  Its size; 0 with errno. */
+static size_t xsave_image(const struct arch_vectors *vectors, unsigned char *image)
 {
-    struct iovec regset = {image, XSAVE_MAX_SIZE};
-    if (ptrace(PTRACE_GETREGSET, tid, NT_X86_XSTATE, &regset))
-        return 0;
     struct fpx_sw_bytes software = {.magic1 = XSTATE_MAGIC1};
+    const uint32_t magic2 = XSTATE_MAGIC2;
+
+    memcpy(image, vectors->bytes, vectors->size);
     /* The kernel leaves the enabled components (XCR0) in the space it keeps for software. */
     memcpy(&software.xfeatures, image + XSAVE_SW_RESERVED, sizeof software.xfeatures);
     software.xfeatures &= ~(uint64_t)XFEATURES_AMX;
     size_t size = xsave_size(software.xfeatures);
-    uint32_t magic2 = XSTATE_MAGIC2;
-    if (size + sizeof magic2 > XSAVE_MAX_SIZE) {
+    if (size + sizeof magic2 > sizeof vectors->bytes) {
         errno = ENOTSUP;
         return 0;
     }
@@ -213,12 +244,13 @@ static void prepare_restart(struct signal_frame *frame, const struct user_regs_s
     }
 }
 
-void *arch_signal_frame(pid_t tid, const struct arch_registers *registers, uint64_t mask,
+void *arch_signal_frame(const struct arch_registers *registers,
+                        const struct arch_vectors *vectors, uint64_t mask,
                         const struct arch_gadgets *gadgets, uint64_t *address, size_t *size)
 {
     const struct user_regs_struct *r = &registers->user;
-    char *xsave = calloc(1, XSAVE_MAX_SIZE);
-    size_t xsave_size = xsave ? read_xsave(tid, xsave) : 0;
+    unsigned char *xsave = calloc(1, sizeof vectors->bytes);
+    size_t xsave_size = xsave ? xsave_image(vectors, xsave) : 0;
     if (!xsave_size) {
         free(xsave);
         return NULL;
