@@ -55,6 +55,7 @@ extern PyInterpreterState *PyInterpreterState_Get(void) CPY_WEAK; /* from 3.9 */
 extern PyInterpreterState *PyInterpreterState_Main(void);
 extern PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *);
 extern PyThreadState *PyThreadState_Next(PyThreadState *);
+extern PyObject *_PyThread_CurrentFrames(void);
 extern int PyThreadState_SetAsyncExc(unsigned long, PyObject *);
 extern int Py_AddPendingCall(int (*)(void *), void *);
 extern PyObject *PyEval_GetBuiltins(void);
@@ -236,6 +237,7 @@ extern PyObject *PyFunction_GetDefaults(PyObject *);
 extern PyObject *PyFunction_GetKwDefaults(PyObject *);
 extern PyObject *PyMethod_Function(PyObject *);
 extern PyObject *PyMethod_Self(PyObject *);
+extern int PyFrame_GetLineNumber(PyObject *);
 extern PyObject *PyCell_New(PyObject *);
 extern PyObject *PyCell_Get(PyObject *);
 extern int PyCell_Set(PyObject *, PyObject *);

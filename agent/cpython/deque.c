@@ -63,9 +63,8 @@ static bool layout_holds(PyObject *type)
         struct expected e = {items, 0};
 
         /* The offsets first: nothing is followed that is not as expected. */
-        ok = d->ob_base.ob_size == SAMPLES && d->left_index >= 0 &&
-             d->left_index < BLOCK_LENGTH && d->right_index >= 0 &&
-             d->right_index < BLOCK_LENGTH &&
+        ok = d->ob_base.ob_size == SAMPLES && d->left_index >= 0 && d->left_index < BLOCK_LENGTH &&
+             d->right_index >= 0 && d->right_index < BLOCK_LENGTH &&
              (d->left_index + SAMPLES - 1) % BLOCK_LENGTH == d->right_index &&
              deque_each(deque, compare, &e) == 0 && e.n == SAMPLES;
         Py_DecRef(deque);

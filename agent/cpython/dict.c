@@ -162,9 +162,8 @@ void dict_new_version(PyObject *dict, PyObject *scratch)
     if (cpython_minor() > 10)
         return;
     /* An existing key: nothing is allocated, only pydict_global_version counts up. */
-    PyDict_SetItemString(scratch, "v", PyDict_GetItemString(scratch, "v") == Py_True
-                                           ? Py_False
-                                           : Py_True);
+    PyDict_SetItemString(scratch, "v",
+                         PyDict_GetItemString(scratch, "v") == Py_True ? Py_False : Py_True);
     PyErr_Clear();
     as_dict(dict)->ma_version_tag = as_dict(scratch)->ma_version_tag;
 }

@@ -12,7 +12,8 @@ static inline PyObject *builtin_self(const PyObject *o)
                PyObject ob_base;
                PyMethodDef *m_ml;
                PyObject *m_self;
-           } *)o)->m_self;
+           } *)o)
+        ->m_self;
 }
 
 #endif

@@ -24,7 +24,8 @@ struct key {
     bool derived;         /* added by a writer (a migrated instance, a frozenset copy) */
     Py_ssize_t refcount;  /* at the scan, less the engine's own and the excluded */
     size_t visits;        /* found by traversal */
-    size_t frames;        /* in running frames of any thread */
+    size_t frames;        /* in running frames of any thread, and proven C variables */
+    size_t roots;         /* those of them that are rewritten */
     size_t held;          /* by a C holder known by name */
     size_t rewritten;     /* references that commit moves */
     size_t left;          /* left on purpose (code constants, frames on old code) */
@@ -137,6 +138,10 @@ int remap_hold(struct remap *, uint32_t key, const char *where, size_t count);
  * carry tag bits (3.14+ stack references): bit 0 set means a borrowed reference. */
 ptrdiff_t field_find(struct remap *, PyObject *referrer, uint32_t key, size_t visits,
                      uintptr_t ***fields);
+
+/* frames.c: try the layouts that the writers rely on, once.  Runs a little Python code, so
+ * remap_new calls it, before anything is looked at. */
+void writers_prepare_process(void);
 
 /* frames.c / holders.c: roots that traversal does not reach.  Called after the scan, and
  * again after a rescan for derived keys; they set key.frames and key.held and the report's

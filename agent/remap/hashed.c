@@ -138,8 +138,10 @@ static int walk_entry(struct walk *w, PyObject *key, Py_hash_t hash)
     case REHASH_UNKNOWN:
         if (w->table)
             return 0;
-        return remap_hold(w->r, index, "a key of a dict or set, whose hash only the program "
-                                       "can compute: found under the old hash", 0);
+        return remap_hold(w->r, index,
+                          "a key of a dict or set, whose hash only the program "
+                          "can compute: found under the old hash",
+                          0);
     case REHASH_CHANGED:
         if (w->table)
             w->table->changes[w->n_changes] = (struct change){key, after};
@@ -242,8 +244,8 @@ static int look_at(PyObject *o, void *arg)
     }
     if ((!is_dict(o) && !is_set(o)) || !has_table(o))
         return 0;
-    r->hashed->failed = walk_table(&w, o) < 0 ||
-                        (w.n_changes + w.n_keys + w.n_values && add_table(r, o, &w) < 0);
+    r->hashed->failed =
+        walk_table(&w, o) < 0 || (w.n_changes + w.n_keys + w.n_values && add_table(r, o, &w) < 0);
     return r->hashed->failed;
 }
 
@@ -265,8 +267,8 @@ static int hashed_prepare(struct remap *r)
     h->copy = remap_alloc(r, h->cap_copy * sizeof *h->copy);
     h->rewritten = remap_alloc(r, h->cap_rewritten);
     h->scratch = PyDict_New();
-    if (!h->copy || !h->rewritten || !h->scratch || PyDict_SetItemString(h->scratch, "v", Py_True) < 0 ||
-        remap_reserve_graves(r, 1) < 0)
+    if (!h->copy || !h->rewritten || !h->scratch ||
+        PyDict_SetItemString(h->scratch, "v", Py_True) < 0 || remap_reserve_graves(r, 1) < 0)
         return -1;
     remap_bury(r, h->scratch);
     return 0;

@@ -126,8 +126,8 @@ static enum rehash change_of_frozenset(const struct remap *r, PyObject *o, int d
 
         if (!set_entry_live(&set->table[i]))
             continue;
-        change = worse(change,
-                       change_of(r, set->table[i].key, &set->table[i].hash, depth + 1, &l, key));
+        change =
+            worse(change, change_of(r, set->table[i].key, &set->table[i].hash, depth + 1, &l, key));
         hashes[at] = set->table[i].hash;
         hashes[n + at++] = l.known ? l.after : set->table[i].hash;
     }
@@ -281,8 +281,8 @@ bool rehash_same(PyObject *a, PyObject *b, void *arg)
     if (type_of(a) == &_PyWeakref_RefType) {
         const PyObject *x = ((struct weak_reference *)a)->object;
 
-        return x != Py_None && mapped(r, (PyObject *)x) ==
-                                   mapped(r, ((struct weak_reference *)b)->object);
+        return x != Py_None &&
+               mapped(r, (PyObject *)x) == mapped(r, ((struct weak_reference *)b)->object);
     }
     return false;
 }

@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "../cpython/dict.h"
-#include "../cpython/refs.h"
 #include "../cpython/hash.h"
+#include "../cpython/refs.h"
 #include "engine.h"
 
 /* base.tp_subclasses[number], for one base of a replaced class. */
@@ -28,44 +28,22 @@ struct weakrefs {
     bool failed;
 };
 
-/* Is it some class's tp_subclasses, {address of the subclass: weak reference to it}?  It
- * is known by that: static types keep theirs outside the type from 3.12 on. */
-static bool is_subclasses(PyObject *o)
+/* Is it an entry of some class's tp_subclasses, {address of the subclass: weak reference
+ * to it}?  They are known by that: static types keep theirs outside the type from 3.12 on. */
+static bool is_subclass_entry(const struct dict_entry *e)
 {
-    struct dict_table t;
-
-    if (type_of(o) != &PyDict_Type || !dict_layout_known() || !dict_table_open(o, &t))
-        return false;
-    for (size_t i = 0; i < t.n_entries; i++) {
-        const struct dict_entry *e = &t.entries[i];
-        const PyObject *class;
-
-        if (!e->key)
-            continue;
-        if (type_of(e->key) != &PyLong_Type || !is_weakref(e->value))
-            return false;
-        class = ((struct weak_reference *)e->value)->object;
-        if (class != Py_None)
-            return e->hash == PyObject_Hash(e->key) && PyLong_AsVoidPtr(e->key) == class;
-    }
-    return false;
+    return type_of(e->key) == &PyLong_Type && is_weakref(e->value) &&
+           PyLong_AsVoidPtr(e->key) == ((struct weak_reference *)e->value)->object;
 }
 
-static int add_entry(struct remap *r, uint32_t key, PyObject *dict)
+static int add_entry(struct remap *r, uint32_t key, PyObject *dict, PyObject *number)
 {
     struct weakrefs *w = r->weakrefs;
-    PyObject *number = PyLong_FromVoidPtr(r->keys[key].old);
-    int found;
 
-    if (!number || remap_reserve_graves(r, 1) < 0) {
-        if (number)
-            Py_DecRef(number);
+    if (remap_reserve_graves(r, 1) < 0)
         return -1;
-    }
+    Py_IncRef(number);
     remap_bury(r, number);
-    found = PyDict_Contains(dict, number);
-    if (found <= 0)
-        return found;
     if (w->n == w->cap) {
         size_t cap = w->cap ? 2 * w->cap : 64;
         struct entry *bigger = remap_alloc(r, cap * sizeof *bigger);
@@ -84,11 +62,21 @@ static int add_entry(struct remap *r, uint32_t key, PyObject *dict)
 static int look_at(PyObject *o, void *arg)
 {
     struct remap *r = arg;
+    struct dict_table t;
 
-    if (!is_dict(o) || !is_subclasses(o))
+    if (type_of(o) != &PyDict_Type || !dict_table_open(o, &t))
         return 0;
-    for (size_t i = 0; i < r->n_keys; i++) {
-        if (r->keys[i].is_class && add_entry(r, (uint32_t)i, o) < 0) {
+    for (size_t i = 0; i < t.n_entries; i++) {
+        const struct dict_entry *e = &t.entries[i];
+        ptrdiff_t key;
+
+        if (!e->key)
+            continue;
+        if (type_of(e->key) != &PyLong_Type || !is_weakref(e->value))
+            return 0; /* all entries are like that, or it is another dict */
+        key = keys_find(r, ((struct weak_reference *)e->value)->object);
+        if (key >= 0 && r->keys[key].is_class && is_subclass_entry(e) &&
+            add_entry(r, (uint32_t)key, o, e->key) < 0) {
             r->weakrefs->failed = true;
             return 1;
         }
@@ -110,7 +98,7 @@ static int weakrefs_prepare(struct remap *r)
     }
     for (size_t i = 0; i < r->n_keys; i++)
         classes |= r->keys[i].is_class;
-    if (classes)
+    if (classes && dict_layout_known())
         remap_each(r, look_at, r);
     return r->weakrefs->failed ? -1 : 0;
 }
@@ -227,8 +215,8 @@ static void move_refs(struct remap *r, const struct key *k)
  * of those they know), and `__subclasses__()` must not list it. */
 static bool unreachable(const struct key *k)
 {
-    return k->refcount >= 0 && (size_t)k->refcount == k->visits && !k->unresolved && !k->held &&
-           !k->frames;
+    return k->refcount >= 0 && (size_t)k->refcount == k->visits + k->roots && !k->unresolved &&
+           k->frames == k->roots;
 }
 
 static void weakrefs_finish(struct remap *r)

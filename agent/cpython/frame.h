@@ -1,0 +1,36 @@
+/* Where a running frame keeps its references.  The collector does not see them: a running
+ * frame is not tracked, and from 3.11 on frame_traverse shows nothing of it. */
+#ifndef PYHOT_CPYTHON_FRAME_H
+#define PYHOT_CPYTHON_FRAME_H
+
+#include <stdbool.h>
+
+#include "api.h"
+
+struct frame_fields {
+    PyObject *code;      /* borrowed */
+    PyObject **function; /* 3.11+: the strong reference to the function; else NULL */
+    PyObject **locals;   /* locals, cells and free variables, NULL where unbound */
+    size_t n_locals;
+    PyObject **stack; /* the operand stack: its words, but how many are in use is only
+                       * known for a frame that has called another in Python */
+    size_t n_stack;
+    bool of_generator; /* 3.11+: its function is visited by the generator's traversal */
+    bool traversed;    /* ... and its locals too: it has called another in Python */
+};
+
+/* Does the layout hold in this interpreter?  Tried once, by looking at a running frame of
+ * our own: the first call runs Python code.  3.8 to 3.13; false from 3.14 on, where the
+ * words are tagged.  GIL held. */
+bool frame_layout_known(void);
+
+/* The fields of a running frame; valid while the GIL is held.  False: exception. */
+bool frame_open(PyObject *frame, struct frame_fields *fields);
+
+/* The thread's frame `frame.f_back`: new reference, or NULL without an exception. */
+PyObject *frame_back(PyObject *frame);
+
+/* `o.name` as an int, -1 (and no exception) if there is none. */
+Py_ssize_t int_attribute(PyObject *o, const char *name);
+
+#endif

@@ -1,0 +1,232 @@
+#include "statics.h"
+
+#include <link.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+bool read_safely(const void *address, void *to, size_t bytes)
+{
+    struct iovec local = {to, bytes}, remote = {(void *)address, bytes};
+
+    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)bytes;
+}
+
+/* --- the data segment of the interpreter */
+
+struct segment {
+    uintptr_t start, end;
+};
+
+static int find_segment(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    uintptr_t inside = (uintptr_t)&PyType_Type;
+    struct segment *s = arg;
+
+    (void)size;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + p->p_vaddr;
+
+        if (p->p_type == PT_LOAD && (p->p_flags & PF_W) && inside >= start &&
+            inside < start + p->p_memsz) {
+            *s = (struct segment){(start + 7) & ~(uintptr_t)7, start + p->p_memsz};
+            return 1;
+        }
+    }
+    return 0;
+}
+
+void static_words(const void *value, int (*visit)(uintptr_t *word, void *arg), void *arg)
+{
+    struct segment s = {0};
+    uintptr_t chunk[512];
+
+    dl_iterate_phdr(find_segment, &s);
+    /* Its start may be read-only since relocation, but it is readable throughout. */
+    for (uintptr_t at = s.start; at + 8 <= s.end; at += sizeof chunk) {
+        size_t n = s.end - at < sizeof chunk ? (s.end - at) / 8 : sizeof chunk / 8;
+
+        if (!read_safely((void *)at, chunk, n * 8))
+            continue;
+        for (size_t i = 0; i < n; i++)
+            if (chunk[i] == (uintptr_t)value && visit((uintptr_t *)at + i, arg))
+                return;
+    }
+}
+
+/* --- signal handlers */
+
+static PyObject *loaded_function(const char *module_name, const char *name)
+{
+    PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), module_name);
+
+    /* Only the C function itself: the name may have been patched. */
+    PyObject *function = module && type_of(module) == &PyModule_Type
+                             ? PyDict_GetItemString(PyModule_GetDict(module), name)
+                             : NULL;
+    return function && type_of(function) == &PyCFunction_Type ? function : NULL;
+}
+
+PyObject *signal_handler(int number)
+{
+    PyObject *getsignal = loaded_function("_signal", "getsignal");
+    PyObject *handler = getsignal ? PyObject_CallFunction(getsignal, "i", number) : NULL;
+
+    PyErr_Clear();
+    return handler;
+}
+
+/* Modules/signalmodule.c `Handlers` (3.8 to 3.11), _PyRuntime.signals.handlers (from 3.12,
+ * Include/internal/pycore_signal.h). */
+struct handler {
+    int tripped;
+    PyObject *function;
+};
+
+struct handlers {
+    int number;
+    PyObject *expected[SIGNALS + 1];
+    PyObject **field;
+    size_t found;
+};
+
+static int compare_handlers(uintptr_t *word, void *arg)
+{
+    struct handlers *h = arg;
+    struct handler array[SIGNALS + 1];
+    const struct handler *start =
+        (struct handler *)((char *)word - offsetof(struct handler, function)) - h->number;
+
+    if (!read_safely(start, array, sizeof array))
+        return 0;
+    for (int i = 1; i <= SIGNALS; i++) {
+        PyObject *there = array[i].function ? array[i].function : Py_None;
+
+        if (there != h->expected[i] || (array[i].tripped & ~1))
+            return 0;
+    }
+    h->field = (PyObject **)word;
+    h->found++;
+    return 0;
+}
+
+PyObject **signal_handler_field(int number)
+{
+    struct handlers h = {.number = number};
+
+    for (int i = 1; i <= SIGNALS; i++) {
+        h.expected[i] = signal_handler(i);
+        if (!h.expected[i])
+            return NULL;
+        Py_DecRef(h.expected[i]); /* the interpreter's is enough: the GIL is held */
+    }
+    static_words(h.expected[number], compare_handlers, &h);
+    return h.found == 1 ? h.field : NULL;
+}
+
+/* --- atexit */
+
+static PyObject *seen;
+
+/* `a == b` with our probe as one of them: notes the other and says no. */
+static PyObject *note_other(PyObject *a, PyObject *b, int op)
+{
+    PyObject *other = type_of(a)->tp_richcompare == (void *)note_other ? b : a;
+
+    (void)op;
+    if (seen && PyList_Append(seen, other) < 0)
+        return NULL;
+    return PyBool_FromLong(0);
+}
+
+static PyObject *make_probe(void)
+{
+    enum { TP_RICHCOMPARE = 67 }; /* Include/typeslots.h */
+    PyType_Slot slots[] = {{TP_RICHCOMPARE, note_other}, {0, NULL}};
+    PyType_Spec spec = {"pyhot.probe", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT, slots};
+    PyObject *type = PyType_FromSpec(&spec);
+    PyObject *probe = type ? PyType_GenericAlloc((PyTypeObject *)type, 0) : NULL;
+
+    if (type)
+        Py_DecRef(type);
+    return probe;
+}
+
+PyObject *atexit_functions(void)
+{
+    PyObject *unregister = loaded_function("atexit", "unregister");
+    PyObject *probe = unregister ? make_probe() : NULL, *done, *functions;
+
+    if (!probe || !(seen = PyList_New(0))) {
+        PyErr_Clear();
+        if (probe)
+            Py_DecRef(probe);
+        return NULL;
+    }
+    done = PyObject_CallFunctionObjArgs(unregister, probe, NULL);
+    functions = seen;
+    seen = NULL;
+    PyErr_Clear();
+    Py_DecRef(probe);
+    if (!done) {
+        Py_DecRef(functions);
+        return NULL;
+    }
+    Py_DecRef(done);
+    return functions;
+}
+
+/* struct atexit_state, Include/internal/pycore_interp.h (3.10), pycore_atexit.h (3.11 to
+ * 3.13): an array of pointers to {func, args, kwargs}, their number, the room for them. */
+struct atexit_state {
+    PyObject ***callbacks;
+    int n, room;
+};
+
+/* The place of the n-th function if this is the array, else NULL. */
+static PyObject **compare_callbacks(const struct atexit_state *state, PyObject *functions,
+                                    Py_ssize_t n)
+{
+    PyObject **place = NULL;
+    Py_ssize_t at = 0;
+
+    if (state->n < PyList_Size(functions) || state->room < state->n || state->n > 1 << 20 ||
+        (uintptr_t)state->callbacks < 4096 || (uintptr_t)state->callbacks % 8)
+        return NULL;
+    for (int i = 0; i < state->n; i++) {
+        PyObject **callback, *function;
+
+        if (!read_safely(state->callbacks + i, &callback, sizeof callback))
+            return NULL;
+        if (!callback)
+            continue; /* unregistered */
+        if (at >= PyList_Size(functions) || !read_safely(callback, &function, sizeof function) ||
+            function != PyList_GetItem(functions, at))
+            return NULL;
+        if (at++ == n)
+            place = callback;
+    }
+    return at == PyList_Size(functions) ? place : NULL;
+}
+
+PyObject **atexit_field(PyObject *functions, Py_ssize_t n)
+{
+    enum { WORDS = 512, LARGEST = 1 << 20 }; /* PyInterpreterState is smaller than that */
+    const uintptr_t *interpreter = (const uintptr_t *)PyInterpreterState_Main();
+    uintptr_t chunk[WORDS + 1];
+    PyObject **place = NULL;
+
+    for (size_t at = 0; at < LARGEST / 8; at += WORDS) {
+        if (!read_safely(interpreter + at, chunk, sizeof chunk))
+            break;
+        for (size_t i = 0; i < WORDS; i++) {
+            PyObject **found = compare_callbacks((struct atexit_state *)(chunk + i), functions, n);
+
+            if (found && place && found != place)
+                return NULL;
+            if (found)
+                place = found;
+        }
+    }
+    return place;
+}

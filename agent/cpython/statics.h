@@ -1,0 +1,33 @@
+/* References in C variables that no function of the API rewrites.  Each place is found by
+ * its contents and proven by what the API says about it; else it is not returned. */
+#ifndef PYHOT_CPYTHON_STATICS_H
+#define PYHOT_CPYTHON_STATICS_H
+
+#include <stdbool.h>
+
+#include "api.h"
+
+enum { SIGNALS = 64 };
+
+/* The handler that signal.getsignal(number) tells, 1 to SIGNALS: new reference, or NULL
+ * without an exception: none, or the module is not loaded. */
+PyObject *signal_handler(int number);
+
+/* Where the interpreter keeps that handler; NULL: not found for certain. */
+PyObject **signal_handler_field(int number);
+
+/* The functions registered with atexit, in a new list; NULL: none, or not loaded.  Compares
+ * them with an object of ours, as atexit.unregister does. */
+PyObject *atexit_functions(void);
+
+/* Where the n-th of `functions` (atexit_functions) is kept; NULL: not found for certain. */
+PyObject **atexit_field(PyObject *functions, Py_ssize_t n);
+
+/* Calls `visit` for each word equal to `value` in the writable data of libpython, until it
+ * returns non-zero. */
+void static_words(const void *value, int (*visit)(uintptr_t *word, void *arg), void *arg);
+
+/* Copies memory of this process; false: not all of it is mapped. */
+bool read_safely(const void *address, void *to, size_t bytes);
+
+#endif

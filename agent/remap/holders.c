@@ -1,0 +1,294 @@
+/* References that C code holds where no traversal leads: what is left of a key's count.
+ *
+ * Signal handlers and functions given to atexit (3.10 to 3.13) are rewritten: the place is
+ * proven by what the modules tell of it.  The others are named as well as can be.  A
+ * function that C still holds afterwards (an SQL function, a trace function, the operand
+ * stack of a caller) gets the code and defaults of its successor, so that who calls it
+ * runs the new code. */
+#include <stdio.h>
+#include <string.h>
+
+#include "../cpython/descr.h"
+#include "../cpython/frame.h"
+#include "../cpython/statics.h"
+#include "frames.h"
+
+enum attribute { CODE, DEFAULTS, KWDEFAULTS, ATTRIBUTES };
+
+static const char *const attributes[ATTRIBUTES] = {"__code__", "__defaults__", "__kwdefaults__"};
+
+/* A function that stays with a C holder. */
+struct forward {
+    PyObject *old, *new_;
+    PyObject *before[ATTRIBUTES]; /* buried */
+    size_t done;                  /* attributes set so far */
+};
+
+struct place {
+    PyObject **field;
+    uint32_t key;
+};
+
+struct holders {
+    struct place *places;
+    size_t n_places, cap_places;
+    struct forward *forwards;
+    size_t n_forwards, done;
+};
+
+/* What neither traversal nor frames nor a name explain yet. */
+static Py_ssize_t residual(const struct key *k)
+{
+    return k->refcount - (Py_ssize_t)(k->visits + k->frames + k->held);
+}
+
+static bool any_residual(const struct remap *r)
+{
+    for (size_t i = 0; i < r->n_keys; i++)
+        if (residual(&r->keys[i]) > 0)
+            return true;
+    return false;
+}
+
+static int add_place(struct remap *r, uint32_t key, PyObject **field)
+{
+    struct holders *h = r->holders;
+
+    if (h->n_places == h->cap_places) {
+        size_t cap = h->cap_places ? 2 * h->cap_places : 32;
+        struct place *bigger = remap_alloc(r, cap * sizeof *bigger);
+
+        if (!bigger)
+            return -1;
+        if (h->n_places)
+            memcpy(bigger, h->places, h->n_places * sizeof *bigger);
+        h->places = bigger;
+        h->cap_places = cap;
+    }
+    h->places[h->n_places++] = (struct place){field, key};
+    r->keys[key].frames++; /* accounted for, and rewritten */
+    r->keys[key].roots++;
+    return 0;
+}
+
+/* One reference of the key's is in `field` (NULL: not found), called `where`. */
+static int add_holder(struct remap *r, uint32_t key, PyObject **field, const char *where)
+{
+    if (residual(&r->keys[key]) <= 0)
+        return 0;
+    return field ? add_place(r, key, field) : remap_hold(r, key, where, 1);
+}
+
+static int look_at_signals(struct remap *r)
+{
+    for (int number = 1; number <= SIGNALS; number++) {
+        PyObject *handler = signal_handler(number);
+        ptrdiff_t key = handler ? keys_find(r, handler) : -1;
+        char where[40];
+
+        if (handler)
+            Py_DecRef(handler);
+        if (key < 0)
+            continue;
+        snprintf(where, sizeof where, "handler of signal %d", number);
+        if (add_holder(r, (uint32_t)key, signal_handler_field(number), where) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int look_at_atexit(struct remap *r)
+{
+    PyObject *functions = atexit_functions();
+    int result = 0;
+
+    for (Py_ssize_t i = 0; functions && result == 0 && i < PyList_Size(functions); i++) {
+        ptrdiff_t key = keys_find(r, PyList_GetItem(functions, i));
+
+        if (key >= 0 && residual(&r->keys[key]) > 0)
+            result = add_holder(r, (uint32_t)key, atexit_field(functions, i), "atexit");
+    }
+    if (functions)
+        Py_DecRef(functions);
+    return result;
+}
+
+/* Words beyond the top of an operand stack may be left over from before: so they only
+ * name references that are known to be missing. */
+static int look_at_stack(struct remap *r, PyObject *frame, void *arg)
+{
+    struct frame_fields f;
+
+    (void)arg;
+    if (!frame_open(frame, &f))
+        return -1;
+    for (size_t i = 0; i < f.n_stack && !f.traversed; i++) {
+        ptrdiff_t key = f.stack[i] ? keys_find(r, f.stack[i]) : -1;
+
+        if (key >= 0 && add_holder(r, (uint32_t)key, NULL, "operand stack of a running frame") < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* PyThreadState: trace and profile functions, hooks of asynchronous generators, the
+ * exception being handled.  Which of them is not asked. */
+static int look_at_thread_states(struct remap *r)
+{
+    PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+
+    for (; thread; thread = PyThreadState_Next(thread)) {
+        uintptr_t words[32];
+
+        if (!read_safely(thread, words, sizeof words))
+            continue;
+        for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+            ptrdiff_t key = words[i] ? keys_find(r, (PyObject *)words[i]) : -1;
+
+            if (key >= 0 &&
+                add_holder(r, (uint32_t)key, NULL,
+                           "thread state (trace or profile function, hook, exception)") < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+int holders_scan(struct remap *r)
+{
+    if (!r->holders && !(r->holders = remap_alloc(r, sizeof *r->holders)))
+        return -1;
+    r->holders->n_places = 0;
+    for (size_t i = 0; i < r->n_keys; i++)
+        r->keys[i].held = 0;
+    if (PyList_SetSlice(r->held, 0, PyList_Size(r->held), NULL) < 0)
+        return -1;
+    if (!any_residual(r))
+        return 0;
+    if (look_at_signals(r) < 0 || look_at_atexit(r) < 0 || look_at_thread_states(r) < 0)
+        return -1;
+    return frame_layout_known() ? frames_each(r, look_at_stack, NULL) : 0;
+}
+
+/* --- functions that stay with C */
+
+static PyObject *setter_of(enum attribute a)
+{
+    PyObject *name = PyUnicode_InternFromString(attributes[a]), *setter;
+
+    if (!name)
+        return NULL;
+    setter = _PyType_Lookup(&PyFunction_Type, name);
+    Py_DecRef(name);
+    return setter;
+}
+
+static PyObject *attribute_of(PyObject *function, enum attribute a)
+{
+    switch (a) {
+    case CODE:
+        return PyFunction_GetCode(function);
+    case DEFAULTS:
+        return PyFunction_GetDefaults(function);
+    default:
+        return PyFunction_GetKwDefaults(function);
+    }
+}
+
+static bool forwards(const struct key *k)
+{
+    return residual(k) + (Py_ssize_t)k->held > 0 && type_of(k->old) == &PyFunction_Type &&
+           type_of(k->new_) == &PyFunction_Type && !PyFunction_GetClosure(k->old) &&
+           !PyFunction_GetClosure(k->new_);
+}
+
+static int holders_prepare(struct remap *r)
+{
+    struct holders *h = r->holders;
+    size_t n = 1;
+
+    for (size_t i = 0; i < r->n_keys; i++)
+        n += forwards(&r->keys[i]);
+    h->forwards = remap_alloc(r, n * sizeof *h->forwards);
+    if (!h->forwards || remap_reserve_graves(r, ATTRIBUTES * n) < 0)
+        return -1;
+    for (size_t i = 0; i < r->n_keys; i++)
+        if (forwards(&r->keys[i]))
+            h->forwards[h->n_forwards++] =
+                (struct forward){.old = r->keys[i].old, .new_ = r->keys[i].new_};
+    return 0;
+}
+
+static void holders_undo(struct remap *r)
+{
+    struct holders *h = r->holders;
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    for (size_t i = 0; h && i < h->n_forwards; i++) {
+        struct forward *f = &h->forwards[i];
+
+        while (f->done) {
+            PyObject *before = f->before[--f->done];
+
+            if (descr_set(setter_of((enum attribute)f->done), f->old, before ? before : Py_None) <
+                0)
+                PyErr_WriteUnraisable(f->old);
+        }
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+static int forward(struct remap *r, struct forward *f)
+{
+    for (; f->done < ATTRIBUTES; f->done++) {
+        enum attribute a = (enum attribute)f->done;
+        PyObject *setter = setter_of(a), *value = attribute_of(f->new_, a);
+
+        f->before[a] = attribute_of(f->old, a);
+        if (f->before[a]) {
+            Py_IncRef(f->before[a]);
+            remap_bury(r, f->before[a]);
+        }
+        if (!setter || descr_set(setter, f->old, value ? value : Py_None) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int holders_commit(struct remap *r)
+{
+    struct holders *h = r->holders;
+
+    for (size_t i = 0; h && i < h->n_forwards; i++) {
+        if (forward(r, &h->forwards[i]) < 0) {
+            holders_undo(r);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static void holders_finish(struct remap *r)
+{
+    struct holders *h = r->holders;
+
+    for (size_t i = 0; h && i < h->n_places; i++) {
+        const struct place *p = &h->places[i];
+        const struct key *k = &r->keys[p->key];
+
+        if (*p->field != k->old)
+            continue;
+        Py_IncRef(k->new_);
+        *p->field = k->new_;
+        Py_DecRef(k->old);
+    }
+}
+
+const struct writer holder_writer = {
+    .kind = "C holder",
+    .prepare = holders_prepare,
+    .commit_own = holders_commit,
+    .undo_own = holders_undo,
+    .finish = holders_finish,
+};
