@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "channel.h"
 #include "cleanup.h"
 #include "procfs.h"
 #include "python.h"
@@ -167,13 +168,17 @@ static struct error *run(const struct options *options, enum exit_status *status
         return error;
     result = json_object_new_object();
     processes = json_object_new_array();
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !channel_interrupted; i++) {
         struct json_object *process = describe(pids[i]);
 
         if (process)
             json_object_array_add(processes, process);
     }
     json_object_object_add(result, "processes", processes);
+    if (channel_interrupted) {
+        json_object_put(result);
+        return error_new(EXIT_DEADLINE, "interrupted", "interrupted");
+    }
     json_object_object_add(result, "exit", json_object_new_int(EXIT_DONE));
     report_processes(options, result);
     json_object_put(result);

@@ -105,21 +105,42 @@ static void print_replaced(const struct sheet *sheet, struct json_object *replac
     }
 }
 
+/* The traceback ends with the exception itself, unless the agent has more to say of it. */
 static void print_exception(const struct sheet *sheet, struct json_object *exception)
 {
     const char *traceback = member_text(exception, "traceback");
+    const char *message = member_text(exception, "message");
 
-    if (*traceback) {
-        print_safe(sheet->out, traceback, true);
-        if (traceback[strlen(traceback) - 1] != '\n')
-            putc('\n', sheet->out);
+    print_safe(sheet->out, traceback, true);
+    if (*traceback && traceback[strlen(traceback) - 1] != '\n')
+        putc('\n', sheet->out);
+    if (*traceback && strstr(traceback, message))
         return;
-    }
     fputs("  ", sheet->out);
     print_safe(sheet->out, member_text(exception, "type"), false);
     fputs(": ", sheet->out);
-    print_safe(sheet->out, member_text(exception, "message"), false);
+    print_safe(sheet->out, message, false);
     putc('\n', sheet->out);
+}
+
+/* With -v, definition by definition: "  changed function shop.cart.total, 3 references" */
+static void print_definitions(const struct sheet *sheet, struct json_object *details)
+{
+    for (size_t i = 0; i < list_length(details); i++) {
+        struct json_object *detail = json_object_array_get_idx(details, i);
+
+        fputs("  ", sheet->out);
+        print_safe(sheet->out, member_text(detail, "change"), false);
+        putc(' ', sheet->out);
+        print_safe(sheet->out, member_text(detail, "kind"), false);
+        putc(' ', sheet->out);
+        print_safe(sheet->out, member_text(detail, "name"), false);
+        if (member_number(detail, "refs")) {
+            fputs(", ", sheet->out);
+            print_count(sheet->out, member_number(detail, "refs"), "reference");
+        }
+        putc('\n', sheet->out);
+    }
 }
 
 static void print_verdict(const struct sheet *sheet, struct json_object *module)
@@ -158,6 +179,8 @@ static void print_module(const struct sheet *sheet, struct json_object *module)
     print_names(sheet, "removed", member_list(module, "removed"));
     print_names(sheet, "kept", member_list(module, "kept"));
     print_names(sheet, "taken", member_list(module, "taken"));
+    if (sheet->verbose)
+        print_definitions(sheet, member_list(module, "details"));
     if (exception)
         print_exception(sheet, exception);
 }
@@ -277,6 +300,7 @@ void report_attach(const struct options *options, struct json_object *result)
                 sheet.python);
     for (size_t i = 0; i < list_length(modules); i++)
         print_module(&sheet, json_object_array_get_idx(modules, i));
+    print_names(&sheet, "left by the failed source, not taken back", member_list(result, "left"));
     print_remap(&sheet, member_object(result, "remap"));
     if (sheet.verbose)
         print_details(&sheet, result);

@@ -119,6 +119,20 @@ static void test_failed_source_shows_the_traceback(void **state)
     assert_prints(report_attach, &quiet, failed, expected);
 }
 
+static void test_what_a_failed_source_left_is_told(void **state)
+{
+    (void)state;
+    assert_prints(
+        report_attach, &plain,
+        "{\"python\":\"3.8.18\",\"modules\":[{\"name\":\"m\",\"result\":\"failed\",\"error\":"
+        "{\"type\":\"E\",\"message\":\"no; and more\",\"traceback\":\"E: no\\n\"}}],"
+        "\"left\":[\"m.f in registry.ALL\"],\"remap\":null,\"exit\":1}",
+        "m failed in 42 (python 3.8.18): the new source failed, nothing was changed\n"
+        "E: no\n"
+        "  E: no; and more\n"
+        "  left by the failed source, not taken back: m.f in registry.ALL\n");
+}
+
 static void test_quiet_says_nothing_of_success(void **state)
 {
     struct options quiet = plain;
@@ -238,6 +252,7 @@ int main(void)
         cmocka_unit_test(test_dry_run),
         cmocka_unit_test(test_json_is_one_line_and_all),
         cmocka_unit_test(test_failed_source_shows_the_traceback),
+        cmocka_unit_test(test_what_a_failed_source_left_is_told),
         cmocka_unit_test(test_quiet_says_nothing_of_success),
         cmocka_unit_test(test_control_characters_of_the_target),
         cmocka_unit_test(test_answers_of_any_shape),
