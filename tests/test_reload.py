@@ -1,0 +1,530 @@
+"""The reload as a transaction: all of it or nothing, several modules, hooks, forms of source."""
+
+import os
+import subprocess
+import zipfile
+
+import pytest
+
+import harness
+
+IDLE = "import probe\nprobe.ready()\nimport time\nwhile True:\n    time.sleep(0.01)\n"
+BLOCKED = "import probe\nprobe.ready()\nimport threading\nthreading.Lock().acquire()\n" \
+          "lock = threading.Lock()\nlock.acquire()\nlock.acquire()\n"
+
+
+# ---- A source that fails changes nothing ----
+
+TABLES = '''
+HANDLERS = {}
+CHAIN = []
+KINDS = set()
+
+def handles(name):
+    def register(function):
+        HANDLERS[name] = function
+        CHAIN.append(function)
+        KINDS.add(function)
+        return function
+    return register
+'''
+SERVICE = '''
+import tables
+
+LIMIT = 10
+STATE = {"calls": 0}
+
+@tables.handles("get")
+def get():
+    STATE["calls"] += 1
+    return "old get", LIMIT
+
+class Session:
+    def name(self):
+        return "old session"
+'''
+NEW_SERVICE = '''
+import tables
+import fresh.part
+
+LIMIT = 20
+STATE = {"calls": 0, "new": True}
+
+@tables.handles("get")
+def get():
+    return "new get", LIMIT
+
+@tables.handles("put")
+def put():
+    return "new put"
+
+class Session:
+    def name(self):
+        return "new session"
+
+tables.HANDLERS["session"] = Session
+tables.CHAIN.append(Session())
+'''
+FAILURES = {
+    "syntax error": ("def broken(:\n    pass\n", "SyntaxError"),
+    "tabs and spaces": ("if True:\n        x = 1\n\ty = 2\n", "TabError"),
+    "null byte": ("x = 1\0\n", ("ValueError", "SyntaxError")),
+    "exception at the end": (NEW_SERVICE + "raise RuntimeError('half way')\n", "RuntimeError"),
+    "exception in a function": (NEW_SERVICE + "def f():\n    return {}['k']\nf()\n", "KeyError"),
+    "missing import": (NEW_SERVICE + "import no_such_module\n", "ModuleNotFoundError"),
+    "missing name": (NEW_SERVICE + "from tables import nothing\n", "ImportError"),
+    "import that fails": (NEW_SERVICE + "import fresh.broken\n", "ZeroDivisionError"),
+    "sys.exit": (NEW_SERVICE + "import sys\nsys.exit('no')\n", "SystemExit"),
+    "KeyboardInterrupt": (NEW_SERVICE + "raise KeyboardInterrupt\n", "KeyboardInterrupt"),
+    "recursion": (NEW_SERVICE + "def f():\n    f()\nf()\n", "RecursionError"),
+    "exception of its own": (NEW_SERVICE + "class E(BaseException):\n    pass\nraise E('mine')\n",
+                             "service.E"),
+}
+WHAT_MUST_STAY = """(
+    sorted(sys.modules), sorted(vars(sys.modules['service'])), list(sys.path),
+    [(n, id(v)) for n, v in sorted(vars(service).items()) if n != '__builtins__'],
+    [(n, id(v)) for n, v in tables.HANDLERS.items()], [id(f) for f in tables.CHAIN],
+    sorted(id(k) for k in tables.KINDS), id(__import__), gc.isenabled(),
+    sorted(linecache.cache), [t.name for t in threading.enumerate()],
+    service.get(), session.name(), isinstance(session, service.Session),
+)"""
+
+
+@pytest.fixture(scope="module")
+def service(python, tmp_path_factory):
+    target = harness.Target(python, tmp_path_factory.mktemp("service"), {
+        "tables.py": TABLES, "service.py": SERVICE, "fresh/__init__.py": "",
+        "fresh/part.py": "X = 1\n", "fresh/broken.py": "import fresh.part\n1/0\n",
+        "app.py": "import gc, linecache, sys, threading\nimport service, tables\n"
+                  "session = service.Session()\n"
+                  "linecache.getlines(service.__file__)\n" + IDLE})
+    yield target
+    target.kill()
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_failure_changes_nothing(service, failure):
+    text, error = FAILURES[failure]
+    before = service.eval(WHAT_MUST_STAY)
+    service.edit("service.py", text)
+    done = service.attach("service")
+    assert done.returncode == 1, done.stdout + done.stderr
+    module, = done.report["modules"]
+    assert module["result"] == "failed"
+    assert module["error"]["type"] in (error if isinstance(error, tuple) else (error,))
+    assert module["error"]["traceback"].rstrip().splitlines()[-1].startswith(
+        module["error"]["type"])
+    assert service.eval(WHAT_MUST_STAY) == before
+    assert done.report.get("left", []) == []
+    service.check_unharmed()
+
+
+def test_after_a_failure_the_next_save_is_taken(python, start):
+    target = start(python, {"tables.py": TABLES, "service.py": SERVICE,
+                            "fresh/__init__.py": "", "fresh/part.py": "",
+                            "app.py": "import service, tables\n" + IDLE})
+    target.edit("service.py", NEW_SERVICE + "raise ValueError\n")
+    assert target.attach("service").returncode == 1
+    target.edit("service.py", NEW_SERVICE)
+    target.reload("service")
+    assert target.eval("service.get()") == ("new get", 20)
+    assert target.eval("tables.HANDLERS['get']()") == ("new get", 20)
+    assert target.eval("tables.HANDLERS['put']()") == "new put"
+
+
+def test_traceback_is_the_one_that_python_prints(python, start):
+    target = start(python, {"mod.py": "X = 1\n", "app.py": "import mod\n" + IDLE})
+    target.edit("mod.py", "def inner():\n    raise KeyError('inside')\n\n"
+                          "try:\n    inner()\nexcept KeyError as error:\n"
+                          "    raise RuntimeError('outside') from error\n")
+    printed = subprocess.run([str(python), target.path("mod.py")], stderr=subprocess.PIPE,
+                             text=True, env=harness.clean_environment()).stderr
+    assert target.attach("mod").report["modules"][0]["error"]["traceback"] == printed
+
+
+def test_a_caught_failure_of_another_module_fails_both(python, start):
+    target = start(python, {"base.py": "X = 1\n", "user.py": "import base\nY = 1\n",
+                            "app.py": "import user\n" + IDLE})
+    target.edit("base.py", "X = 2\n1/0\n")
+    target.edit("user.py", "try:\n    import base\nexcept ZeroDivisionError:\n    pass\nY = 2\n")
+    done = target.attach("user", "base")
+    assert done.returncode == 1
+    results = {module["name"]: module["result"] for module in done.report["modules"]}
+    assert results["base"] == "failed" and results["user"] != "reloaded"
+    assert target.eval("user.Y, user.base.X") == (1, 1)
+
+
+def test_dry_run_changes_nothing(service):
+    service.edit("service.py", SERVICE)
+    before = service.eval(WHAT_MUST_STAY)
+    service.edit("service.py", NEW_SERVICE)
+    report = service.reload("service", "--dry-run")
+    assert report["modules"][0]["result"] == "reloaded"
+    assert service.eval(WHAT_MUST_STAY) == before
+
+
+def test_unchanged_source_is_not_executed(python, start):
+    target = start(python, {"mod.py": "import log\nlog.LINES.append(1)\ndef f():\n    return 1\n",
+                            "log.py": "LINES = []\n", "app.py": "import mod, log\n" + IDLE})
+    assert target.reload("mod")["modules"][0]["result"] == "unchanged"
+    assert target.eval("log.LINES") == [1]
+    assert target.reload("mod", "--force")["modules"][0]["result"] == "reloaded"
+    assert target.eval("log.LINES") == [1, 1]
+    assert target.reload("mod")["modules"][0]["result"] == "unchanged"
+
+
+def test_a_constant_that_others_compiled_meanwhile_is_a_change(python, start):
+    """The cached byte code beside the source is then of the new source."""
+    target = start(python, {"mod.py": "TABLE = {'n': 1}\ndef f():\n    return TABLE['n']\n",
+                            "app.py": "import mod\n" + IDLE})
+    target.edit("mod.py", "TABLE = {'n': 2}\ndef f():\n    return TABLE['n']\n")
+    subprocess.run([str(python), "-c", "import mod"], check=True, cwd=str(target.directory),
+                   env=harness.clean_environment())
+    assert target.reload("mod", "--data=new")["modules"][0]["result"] == "reloaded"
+    assert target.eval("mod.f()") == 2
+
+
+def test_other_threads_see_old_then_new(python, start):
+    text = ("import time\n%s\ndef first():\n    return '%s', second()\n\n"
+            "def second():\n    return '%s'\n%s\n")
+    worker = ("import mod, threading\nseen = []\nstop = []\ndef work():\n    while not stop:\n"
+              "        pair = mod.first()\n        if not seen or seen[-1] != pair:\n"
+              "            seen.append(pair)\n"
+              "threads = [threading.Thread(target=work, daemon=True)]\n"
+              "threads[0].start()\n")
+    target = start(python, {"mod.py": text % ("", "old", "old", ""), "app.py": worker + IDLE})
+    target.edit("mod.py", text % ("time.sleep(0.1)", "new", "new", "time.sleep(0.1)"))
+    target.reload("mod")
+    target.wait_eval("seen[-1] == ('new', 'new')")
+    seen = target.eval("seen")
+    assert seen[0] == ("old", "old") and seen[-1] == ("new", "new")
+    # A call under way at that instant ends in the old function, which finds the new one by name.
+    assert seen[1:-1] in ([], [("old", "new")]), seen
+
+
+# ---- Several modules ----
+
+def test_modules_of_one_transaction_see_each_other(python, start):
+    old = {"pkg/__init__.py": "from .core import Engine, run\n",
+           "pkg/core.py": "from .util import SCALE\nclass Engine:\n    def go(self):\n"
+                          "        return 'old', SCALE\ndef run():\n    return Engine().go()\n",
+           "pkg/util.py": "SCALE = 1\n",
+           "app.py": "import pkg.core\nfrom pkg import run\nengine = pkg.Engine()\n" + IDLE}
+    target = start(python, old)
+    target.edit("pkg/util.py", "SCALE = 2\ndef twice(x):\n    return 2 * x\n")
+    target.edit("pkg/core.py",
+                "import pkg.util as by_as\nimport pkg.util\nfrom pkg import util\n"
+                "from .util import *\nfrom . import util as relative\n"
+                "assert by_as.twice is pkg.util.twice is util.twice is relative.twice is twice\n"
+                "class Engine:\n    def go(self):\n        return 'new', twice(SCALE)\n"
+                "def run():\n    return Engine().go()\n")
+    target.edit("pkg/__init__.py", "from .core import Engine, run, by_as\nfrom .later import Z\n"
+                                   "import pkg.later\nassert pkg.later.Z == Z\n")
+    target.edit("pkg/later.py", "Z = 26\n")
+    report = target.reload("pkg", "pkg.core", "pkg.util")
+    assert [module["result"] for module in report["modules"]] == ["reloaded"] * 3
+    assert target.eval("run(), engine.go(), pkg.Z") == (("new", 4), ("new", 4), 26)
+    assert target.eval("pkg.util is pkg.core.util is pkg.core.relative is pkg.core.by_as"
+                       " is __import__('sys').modules['pkg.util']") is True
+    assert target.eval("pkg.core.pkg is pkg") is True
+    target.check_unharmed()
+
+
+def test_circular_imports_begin_where_they_began(python, start):
+    left = "import right\nBASE = %d\nclass Left:\n    def other(self):\n" \
+           "        return right.Right()\n"
+    right = "import left\n%s\nclass Right:\n    number = %d\n"
+    target = start(python, {"left.py": left % 1, "right.py": right % ("", 1),
+                            "app.py": "import left, right\nobject_ = left.Left()\n" + IDLE})
+    target.edit("left.py", left % 2 + "FROM_RIGHT = right.NEW_NAME\n")
+    target.edit("right.py", right % ("NEW_NAME = 'there'", 2))
+    target.reload("right", "left")
+    assert target.eval("object_.other().number, left.BASE, left.FROM_RIGHT") == (2, 2, "there")
+    assert target.eval("left.right is right and right.left is left") is True
+
+
+def test_a_definition_that_moved_to_another_module(python, start):
+    target = start(python, {"one.py": "class Thing:\n    def v(self):\n        return 1\n",
+                            "two.py": "def unrelated():\n    return 1\n",
+                            "app.py": "import one, two\nthing = one.Thing()\n" + IDLE})
+    target.edit("two.py", "class Thing:\n    def v(self):\n        return 2\n")
+    target.edit("one.py", "from two import Thing\n")
+    target.reload("one", "two")
+    assert target.eval("one.Thing is two.Thing") is True
+    assert target.eval("one.Thing().v()") == 2
+
+
+def test_a_setting_on_a_package_that_is_not_reloaded(python, start):
+    target = start(python, {"pkg/__init__.py": "LEVEL = 1\n", "pkg/part.py": "X = 1\n",
+                            "app.py": "import pkg.part\n" + IDLE})
+    target.edit("pkg/part.py", "import pkg\npkg.LEVEL = 2\npkg.EXTRA = 3\nX = 2\n")
+    target.reload("pkg.part")
+    assert target.eval("pkg.LEVEL, pkg.EXTRA, pkg.part.X, pkg.part.pkg is pkg") == (2, 3, 2, True)
+
+
+def test_names_that_go_and_what_others_hold_of_them(python, start):
+    target = start(python, {"mod.py": "def gone():\n    return helper()\ndef helper():\n"
+                                      "    return 'old'\n",
+                            "app.py": "import mod\nfrom mod import gone\n" + IDLE})
+    target.edit("mod.py", "def helper():\n    return 'new'\ndef come():\n    return gone_too\n"
+                          "gone_too = 1\n")
+    module = target.reload("mod")["modules"][0]
+    assert module["removed"] == ["gone"] and sorted(module["added"]) == ["come", "gone_too"]
+    assert target.eval("hasattr(mod, 'gone'), gone(), mod.come()") == (False, "new", 1)
+
+
+# ---- Hooks ----
+
+HOOKS = '''
+calls = []
+class Plug:
+    def __init__(self, n):
+        self.n = n
+VALUE = 1
+'''
+NEW_HOOKS = '''
+calls = []
+VALUE = 2
+class Plug:
+    def __init__(self, n):
+        self.n = n
+        self.m = 0
+    def __pyhot_upgrade__(self, old_class):
+        assert old_class is not Plug and old_class.__name__ == "Plug"
+        self.m = self.n * 10
+        %s
+def __pyhot_after__(old):
+    calls.append((old.VALUE, VALUE, old.__name__))
+    %s
+'''
+
+
+def test_hooks_after_the_change(python, start):
+    target = start(python, {"mod.py": HOOKS, "app.py":
+                            "import mod\nclass Sub(mod.Plug):\n    pass\n"
+                            "plugs = [mod.Plug(1), Sub(2)]\n" + IDLE})
+    target.edit("mod.py", NEW_HOOKS % ("", ""))
+    target.reload("mod")
+    assert target.eval("[p.m for p in plugs], mod.calls") == ([10, 20], [(1, 2, "mod")])
+
+
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_hook_that_fails_is_reported(python, start, where):
+    target = start(python, {"mod.py": HOOKS, "app.py":
+                            "import mod\nplugs = [mod.Plug(1), mod.Plug(2)]\n" + IDLE})
+    trouble = ["", ""]
+    trouble[where] = "raise LookupError('hook')"
+    target.edit("mod.py", NEW_HOOKS % tuple(trouble))
+    done = target.attach("mod")
+    assert done.returncode == 5
+    module = done.report["modules"][0]
+    assert module["result"] == "reloaded" and module["error"]["type"] == "LookupError"
+    assert "raise LookupError('hook')" in module["error"]["traceback"]
+    assert target.eval("[p.m for p in plugs], mod.calls") == ([10, 20], [(1, 2, "mod")])
+
+
+def test_a_hook_that_refuses(python, start):
+    target = start(python, {"mod.py": "def __pyhot_before__():\n    raise OSError('not now')\n"
+                                      "X = 1\n", "app.py": "import mod\n" + IDLE})
+    target.edit("mod.py", "import log\nX = 2\n")
+    done = target.attach("mod")
+    assert done.returncode == 1
+    assert done.report["modules"][0]["error"]["message"] == "not now"
+    assert target.eval("mod.X, 'log' in __import__('sys').modules") == (1, False)
+
+
+# ---- Where code must run ----
+
+MAIN_ONLY = "import signal\ndef handler(*_):\n    return %d\n" \
+            "signal.signal(signal.SIGUSR2, handler)\n"
+
+
+def test_code_that_only_works_in_the_main_thread(python, start):
+    target = start(python, {"mod.py": MAIN_ONLY % 1, "app.py": "import mod, signal\n" + IDLE})
+    target.edit("mod.py", MAIN_ONLY % 2)
+    target.reload("mod")
+    assert target.eval("signal.getsignal(signal.SIGUSR2)()") == 2
+    assert target.eval("signal.getsignal(signal.SIGUSR2) is mod.handler") is True
+
+
+def test_a_main_thread_that_is_blocked(python, start):
+    target = start(python, {"mod.py": MAIN_ONLY % 1, "app.py": "import mod, signal\n" + BLOCKED})
+    target.edit("mod.py", MAIN_ONLY % 2)
+    done = target.attach("mod")
+    assert done.returncode == 1
+    assert "main thread is blocked" in done.report["modules"][0]["error"]["message"]
+    assert target.eval("mod.handler()") == 1
+    target.check_unharmed()
+
+
+def test_source_that_does_not_end_is_given_up(python, start):
+    target = start(python, {"mod.py": "X = 1\n", "app.py": "import mod\n" + IDLE})
+    target.edit("mod.py", "X = 2\nwhile True:\n    pass\n")
+    done = target.attach("mod", "--timeout", "1")
+    assert done.returncode == 4, done.stdout + done.stderr
+    target.check_unharmed()
+    assert target.eval("mod.X") == 1
+    target.edit("mod.py", "X = 3\n")
+    target.reload("mod")
+    assert target.eval("mod.X") == 3
+
+
+def test_threading_imported_by_the_new_source(python, start):
+    """The target has one thread and never imported threading: main stays MainThread."""
+    program = ("import os, sys, time\nimport mod\nassert 'threading' not in sys.modules\n"
+               "os.write(int(os.environ['PROBE_OUT']), b'READY\\n')\n"
+               "while not mod.DONE:\n    time.sleep(0.01)\n"
+               "import threading\n"
+               "print(threading.current_thread() is threading.main_thread(),\n"
+               "      [type(t).__name__ for t in threading.enumerate()])\n"
+               "threading.Thread(target=lambda: (time.sleep(0.1), print('joined'))).start()\n")
+    target = start(python, {"mod.py": "DONE = 0\n", "app.py": program},
+                   command=["-S", "-E", "app.py"])
+    target.edit("mod.py", "import threading\nthreading.current_thread()\nDONE = 1\n")
+    target.reload("mod")
+    assert target.process.wait(harness.DEADLINE) == 0, target.describe()
+    assert target.stdout_path.read_text().split("\n")[:2] == ["True ['_MainThread']", "joined"]
+    assert target.stderr_path.read_text() == ""
+
+
+# ---- Forms of source ----
+
+def test_encodings(python, start):
+    target = start(python, {"latin.py": "X = 1\n", "bom.py": "X = 1\n",
+                            "app.py": "import latin, bom\n" + IDLE})
+    (target.directory / "latin.py").write_bytes(
+        b"# -*- coding: latin-1 -*-\nX = '\xe4'\nY = 1\n")
+    (target.directory / "bom.py").write_bytes(b"\xef\xbb\xbfX = '\xc3\xa4'\r\nif X:\r\n\tY = 2\r\n")
+    target.reload("latin", "bom")
+    assert target.eval("latin.X, bom.X, latin.Y, bom.Y") == ("\xe4", "\xe4", 1, 2)
+
+
+def write_zip(path, **modules):
+    temporary = path.with_name("new.zip")
+    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name, text in modules.items():
+            archive.writestr("inside/%s.py" % name, text)
+    temporary.replace(path)
+
+
+def test_module_in_a_zip_file(python, tmp_path, start):
+    path = tmp_path / "lib.zip"
+    write_zip(path, mod="def f():\n    return 1\n")
+    target = start(python, {"app.py": "import sys\nsys.path.insert(0, %r)\nimport mod\n"
+                                      % str(path / "inside") + IDLE})
+    write_zip(path, another="X = 1\n" * 100, mod="def f():\n    return 2\n")
+    target.reload("mod")
+    assert target.eval("mod.f()") == 2
+
+
+def test_optimised_interpreter(python, start):
+    text = "def f():\n    'doc'\n    assert False, 'removed by -O'\n    return %d, __debug__\n"
+    target = start(python, {"mod.py": text % 1, "app.py": "import mod\n" + IDLE},
+                   command=["-OO", "app.py"])
+    target.edit("mod.py", text % 2)
+    target.reload("mod")
+    assert target.eval("mod.f(), mod.f.__doc__") == ((2, False), None)
+
+
+def test_switched_release(python, tmp_path, start):
+    for n in (1, 2):
+        directory = tmp_path / "releases" / str(n)
+        directory.mkdir(parents=True)
+        (directory / "app.py").write_text("import mod\n" + IDLE)
+        (directory / "mod.py").write_text("def f():\n    return %s\n" % ("1" * n))
+    link = tmp_path / "current"
+    link.symlink_to("releases/1")
+    target = start(python, {}, command=[str(link / "app.py")])
+    other = tmp_path / "next"
+    other.symlink_to("releases/2")
+    other.replace(link)
+    module = target.reload("mod")["modules"][0]
+    assert target.eval("mod.f()") == 11
+    assert module["file"] == str(tmp_path / "releases" / "2" / "mod.py")
+    assert target.eval("mod.f.__code__.co_filename") == module["file"]
+
+
+def test_loader_of_the_program_itself(python, start):
+    program = '''
+import importlib.abc, importlib.util, sys
+TEXT = ["def f():\\n    return 1\\n"]
+class Loader(importlib.abc.InspectLoader):
+    def get_source(self, name):
+        return TEXT[0]
+spec = importlib.util.spec_from_loader("made", Loader())
+made = importlib.util.module_from_spec(spec)
+sys.modules["made"] = made
+spec.loader.exec_module(made)
+'''
+    target = start(python, {"app.py": program + IDLE})
+    target.exec("TEXT[0] = 'def f():\\n    return 2\\n'")
+    target.reload("made")
+    assert target.eval("made.f()") == 2
+
+
+def test_tracebacks_and_getsource_fit_the_new_code(python, start):
+    target = start(python, {"mod.py": "def f():\n    return 'old'\n",
+                            "app.py": "import inspect, linecache, mod\n"
+                                      "inspect.getsource(mod.f)\n" + IDLE})
+    new = "# a line more\ndef f():\n    return 'new'\n"
+    target.edit("mod.py", new)
+    target.reload("mod")
+    assert target.eval("inspect.getsource(mod.f)") == new.split("\n", 1)[1]
+    assert target.eval("linecache.getline(mod.__file__, 3)") == "    return 'new'\n"
+
+
+REFUSALS = {
+    "built-in": ("sys", "no-source", "built into"),
+    "frozen": ("_frozen_importlib", "no-source", "frozen"),
+    "byte code only": ("onlypyc", "no-source", "byte code"),
+    "namespace package": ("space", "no-source", "namespace package"),
+    "no file": ("made_up", "no-source", "no file"),
+    "not a module": ("strange", "not-a-module", "not a module"),
+    "not loaded": ("servce", "not-loaded", "not loaded"),
+    "vanished": ("vanished", "unreadable", "No such file"),
+    "a FIFO in its place": ("fifo", "unreadable", "Invalid argument"),
+}
+
+
+@pytest.fixture(scope="module")
+def sources(python, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sources")
+    (directory / "space").mkdir()
+    (directory / "onlypyc.py").write_text("X = 1\n")
+    subprocess.run([str(python), "-c", "import py_compile; py_compile.compile('onlypyc.py', "
+                    "cfile='onlypyc.pyc')"], cwd=str(directory), check=True)
+    (directory / "onlypyc.py").unlink()
+    target = harness.Target(python, directory, {
+        "service.py": "X = 1\n", "vanished.py": "X = 1\n", "fifo.py": "X = 1\n",
+        "app.py": "import onlypyc, space, service, vanished, fifo, sys, types\n"
+                  "sys.modules['made_up'] = types.ModuleType('made_up')\n"
+                  "sys.modules['strange'] = object()\n" + IDLE})
+    (directory / "vanished.py").unlink()
+    (directory / "fifo.py").unlink()
+    os.mkfifo(str(directory / "fifo.py"))
+    yield target
+    target.kill()
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_refusal(sources, refusal):
+    module, code, text = REFUSALS[refusal]
+    done = sources.attach(module)
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert done.report["error"]["code"] == code
+    assert text in done.report["error"]["message"]
+    if code == "not-loaded":
+        assert "service" in done.report["error"]["hint"]
+    sources.check_unharmed()
+
+
+def test_generator_begun_by_the_new_source_lives_on(python, start):
+    """On 3.11 and later it borrows the dict that it was begun in."""
+    target = start(python, {"mod.py": "X = 1\n", "app.py": "import gc, mod\n" + IDLE})
+    target.edit("mod.py", "X = 2\ndef count():\n    while True:\n        yield X, list(range(9))\n"
+                          "ticks = count()\nnext(ticks)\n"
+                          "try:\n    1/0\nexcept ZeroDivisionError as e:\n    error = e\n")
+    target.reload("mod")
+    target.exec("gc.collect()\njunk = [dict.fromkeys(range(i)) for i in range(200)]")
+    assert target.eval("next(mod.ticks)[0]") == 2
+    assert target.eval("mod.error.__traceback__.tb_frame.f_globals['X']") == 2
