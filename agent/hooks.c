@@ -35,7 +35,7 @@ struct hooks {
     struct instance *instances;
     size_t n_instances, cap_instances;
     bool held, failed;
-    PyObject *migrated; /* list of (old, new) after the commit */
+    PyObject *migrated; /* dict, after the commit: address of an old instance -> the new one */
 };
 
 static int ignore_result(PyObject *result)
@@ -225,26 +225,48 @@ int hooks_find_instances(struct hooks *hooks)
     return hooks->failed ? -1 : 0;
 }
 
+/* The list of (old, new) as a dict from the old one's address.  New reference. */
+static PyObject *by_address(PyObject *migrated)
+{
+    PyObject *dict = PyDict_New();
+
+    for (Py_ssize_t i = 0; dict && i < PyList_Size(migrated); i++) {
+        PyObject *pair = PyList_GetItem(migrated, i);
+        PyObject *address = PyLong_FromVoidPtr(PyTuple_GetItem(pair, 0));
+
+        if (!address || PyDict_SetItem(dict, address, PyTuple_GetItem(pair, 1)) < 0) {
+            Py_DecRef(dict);
+            dict = NULL;
+        }
+        Py_DecRef(address);
+    }
+    return dict;
+}
+
 int hooks_hold_instances(struct hooks *hooks, struct remap *remap)
 {
+    PyObject *migrated;
+
+    if (!hooks->n_instances)
+        return 0;
     for (size_t i = 0; i < hooks->n_instances; i++)
         Py_IncRef(hooks->instances[i].object);
     hooks->held = true;
-    if (hooks->n_instances)
-        hooks->migrated = remap_migrated(remap);
-    return hooks->n_instances && !hooks->migrated ? -1 : 0;
+    migrated = remap_migrated(remap);
+    hooks->migrated = migrated ? by_address(migrated) : NULL;
+    Py_DecRef(migrated);
+    return hooks->migrated ? 0 : -1;
 }
 
 /* The object that took the place of a migrated instance, or the instance itself; borrowed. */
 static PyObject *current_object(const struct hooks *hooks, PyObject *object)
 {
-    for (Py_ssize_t i = 0; hooks->migrated && i < PyList_Size(hooks->migrated); i++) {
-        PyObject *pair = PyList_GetItem(hooks->migrated, i);
+    PyObject *address = hooks->migrated ? PyLong_FromVoidPtr(object) : NULL;
+    PyObject *now = address ? PyDict_GetItemWithError(hooks->migrated, address) : NULL;
 
-        if (PyTuple_GetItem(pair, 0) == object)
-            return PyTuple_GetItem(pair, 1);
-    }
-    return object;
+    PyErr_Clear();
+    Py_DecRef(address);
+    return now ? now : object;
 }
 
 /* --- after the change */
