@@ -237,7 +237,7 @@ extern PyObject *PyFunction_GetDefaults(PyObject *);
 extern PyObject *PyFunction_GetKwDefaults(PyObject *);
 extern PyObject *PyMethod_Function(PyObject *);
 extern PyObject *PyMethod_Self(PyObject *);
-extern int PyFrame_GetLineNumber(PyObject *);
+extern int PyFrame_GetLineNumber(PyFrameObject *);
 extern PyObject *PyCell_New(PyObject *);
 extern PyObject *PyCell_Get(PyObject *);
 extern int PyCell_Set(PyObject *, PyObject *);

@@ -27,6 +27,7 @@ typedef PyObject *(*PyCFunction)(PyObject *, PyObject *);
 typedef void (*destructor)(PyObject *);
 typedef Py_hash_t (*hashfunc)(PyObject *);
 typedef int PyGILState_STATE; /* an enum of two */
+typedef struct _frame PyFrameObject;
 typedef struct PyCompilerFlags PyCompilerFlags;
 
 /* ob_refcnt is not to be read as it stands from 3.12 on: cpython/refcount.h. */

@@ -134,7 +134,8 @@ static int report_old(struct remap *r, PyObject *thread, PyObject *frame, PyObje
     if (entry && set_and_drop(entry, "thread", thread) == 0 &&
         set_and_drop(entry, "function", code_name(code)) == 0 &&
         set_and_drop(entry, "file", PyObject_GetAttrString(code, "co_filename")) == 0 &&
-        set_and_drop(entry, "line", PyLong_FromLong(PyFrame_GetLineNumber(frame))) == 0)
+        set_and_drop(entry, "line",
+                     PyLong_FromLong(PyFrame_GetLineNumber((PyFrameObject *)frame))) == 0)
         result = PyList_Append(r->frames_on_old, entry);
     if (entry)
         Py_DecRef(entry);

@@ -50,7 +50,7 @@ def check_signatures(compile_, folder):
     api = ROOT / "agent/cpython/api.h"
     names = sorted(set(re.findall(r"\b(_?Py\w+)\(", api.read_text())))
     source = folder / "layout_api.c"
-    source.write_text("#include <Python.h>\n%s#include \"%s\"\n"
+    source.write_text("#include <Python.h>\n#include <frameobject.h>\n%s#include \"%s\"\n"
                       % ("".join("#undef %s\n" % name for name in names), api))
     return run(*compile_, "-fsyntax-only", source)
 
