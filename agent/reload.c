@@ -369,6 +369,14 @@ static int exclude_ours(struct reload *reload)
     return status;
 }
 
+/* What references to `object` will refer to after the commit; borrowed. */
+static PyObject *final(struct plan *plan, PyObject *object)
+{
+    PyObject *new_ = remap_get(plan_remap(plan), object);
+
+    return new_ ? new_ : object;
+}
+
 /* What executed code set on a package's shadow (`pkg.setting = 1`) it meant for the package. */
 static int keep_package_writes(struct plan *plan, struct aside *package)
 {
@@ -379,7 +387,7 @@ static int keep_package_writes(struct plan *plan, struct aside *package)
     while (status == 0 && PyDict_Next(package->dict, &position, &key, &value)) {
         if (PyDict_GetItemWithError(package->before, key) != value &&
             PyDict_GetItemWithError(live, key) != value)
-            status = plan_set(plan, live, key, value);
+            status = plan_set(plan, live, key, final(plan, value));
     }
     position = 0;
     while (status == 0 && PyDict_Next(package->before, &position, &key, &value)) {
@@ -438,12 +446,38 @@ static int pair(struct reload *reload)
     return pair_modules(reload->plan, reload->pairs, reload->n_pairs, &options);
 }
 
+/* The dicts of the execution are seen by nobody, so they are rewritten here: what the engine
+ * counts are references of the program. */
+static int settle_dicts(struct reload *reload)
+{
+    for (size_t i = 0; i < reload->execution.n_executed; i++) {
+        PyObject *dict = reload->execution.modules[i].dict, *key, *value;
+        Py_ssize_t position = 0;
+
+        while (PyDict_Next(dict, &position, &key, &value)) {
+            PyObject *new_ = final(reload->plan, value);
+
+            if (new_ != value && PyDict_SetItem(dict, key, new_) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
 static int prepare_plan(struct reload *reload)
 {
-    if (exclude_ours(reload) < 0 || pair(reload) < 0 || plan_packages(reload) < 0)
+    if (exclude_ours(reload) < 0 || pair(reload) < 0 || plan_packages(reload) < 0 ||
+        settle_dicts(reload) < 0)
         return -1;
     reload->hooks = hooks_new(&reload->execution, plan_remap(reload->plan));
     return reload->hooks ? plan_resolve(reload->plan) : -1;
+}
+
+/* The change is made, so running out of memory afterwards costs only what is told of it. */
+static void lose_details(struct reload *reload)
+{
+    PyErr_Clear();
+    reload->exit_status = 5;
 }
 
 /* Generators and threads that the execution began may run in its dicts. */
@@ -474,12 +508,10 @@ static enum step commit(struct reload *reload)
     if (plan_commit(reload->plan) < 0)
         return STEP_ERROR;
     reload->committed = true;
-    /* The change is made: memory that runs out from here on only costs what is told of it. */
     if (!plan_verified(reload->plan) ||
         hooks_hold_instances(reload->hooks, plan_remap(reload->plan)) < 0 ||
         keep_globals(&reload->execution) < 0)
-        reload->exit_status = 5;
-    PyErr_Clear();
+        lose_details(reload);
     return STEP_NEXT;
 }
 
@@ -508,10 +540,12 @@ static enum step change(struct reload *reload)
         reload->remap = remap_report(plan_remap(reload->plan));
     collector_resume(collecting);
     reload->gil_ms = now_ms() - start;
-    if (step == STEP_ERROR)
+    if (step == STEP_ERROR || (!reload->remap && !reload->committed))
         return STEP_ERROR;
     mark_reloaded(reload);
-    return reload->remap ? step : STEP_ERROR;
+    if (!reload->remap)
+        lose_details(reload);
+    return step;
 }
 
 /* --- afterwards */
@@ -532,7 +566,7 @@ static enum step finish(struct reload *reload)
             continue;
         linecache_forget(member->source.file);
         if (loaded_remember(member->name, member->new_code) < 0)
-            return STEP_ERROR;
+            lose_details(reload);
     }
     for (size_t i = 0; i < reload->n; i++) {
         struct member *member = &reload->members[i];
@@ -540,11 +574,12 @@ static enum step finish(struct reload *reload)
         if (member->result != RESULT_RELOADED)
             continue;
         if (hooks_run(reload->hooks, member->name, &member->error) < 0)
-            return STEP_ERROR;
+            lose_details(reload);
         if (member->error)
             reload->exit_status = 5;
     }
-    if (report_count(reload->remap, "unresolved") || report_count(reload->remap, "unaccounted"))
+    if (reload->remap && (report_count(reload->remap, "unresolved") ||
+                          report_count(reload->remap, "unaccounted")))
         reload->exit_status = 5;
     return STEP_END;
 }
