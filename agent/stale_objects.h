@@ -1,0 +1,12 @@
+/* list-stale --objects: what is left of old generations, and who holds it. */
+#ifndef PYHOT_STALE_OBJECTS_H
+#define PYHOT_STALE_OBJECTS_H
+
+#include "cpython/api.h"
+
+/* New reference to the list "objects" of DESIGN.md section 5; docs/list-stale.md has its fields.
+ * GIL held, without a break while the heap is searched; runs no Python code, changes nothing.
+ * NULL with an exception. */
+PyObject *stale_objects(void);
+
+#endif
