@@ -12,6 +12,7 @@
 #include "request.h"
 #include "source.h"
 #include "stale_diff.h"
+#include "stale_objects.h"
 #include "stale_source.h"
 
 enum module_state { FRESH, STALE, NO_SOURCE, UNREADABLE };
@@ -195,9 +196,14 @@ PyObject *stale_list(PyObject *names, uint32_t flags)
 {
     PyObject *modules = PyList_Size(names) ? named_modules(names) : all_modules();
     PyObject *list = inspect_all(modules, false);
+    PyObject *objects = !list ? NULL : flags & PYHOT_OBJECTS ? stale_objects() : PyList_New(0);
+    PyObject *result = NULL;
 
-    (void)flags;
-    return list ? Py_BuildValue("{s:N,s:[],s:i}", "modules", list, "objects", "exit", 0) : NULL;
+    if (objects)
+        result = Py_BuildValue("{s:O,s:O,s:i}", "modules", list, "objects", objects, "exit", 0);
+    Py_DecRef(list);
+    Py_DecRef(objects);
+    return result;
 }
 
 PyObject *stale_modules(void)

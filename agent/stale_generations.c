@@ -205,13 +205,26 @@ static bool share_code(PyObject *a, PyObject *b)
     return false;
 }
 
+/* Is it an attribute of the class, as ctypes' types of the other byte order are? */
+static bool is_attribute_of(PyObject *class, PyObject *value)
+{
+    PyObject *name, *attribute;
+    Py_ssize_t position = 0;
+
+    while (PyDict_Next(class_dict(class), &position, &name, &attribute)) {
+        if (attribute == value)
+            return true;
+    }
+    return false;
+}
+
 static bool is_other_class(PyObject *class, PyObject *value, PyObject *qualname)
 {
     PyObject *name;
     bool other;
 
     if (!value || value == class || !is_heap_class(value) || inherits(value, class) ||
-        inherits(class, value) || share_code(class, value) ||
+        inherits(class, value) || share_code(class, value) || is_attribute_of(value, class) ||
         !same_text(dict_get(class_dict(class), "__module__"),
                    dict_get(class_dict(value), "__module__")))
         return false;

@@ -223,7 +223,7 @@ int graph_add_root(struct graph *graph, PyObject *object, const char *name)
 
 /* --- the search */
 
-static void note_holder(struct graph *graph, struct graph_target *target, uint32_t holder)
+static void note_holder(struct graph_target *target, uint32_t holder)
 {
     if (target->n_holders < MAX_HOLDERS)
         target->holders[target->n_holders] = holder;
@@ -250,7 +250,7 @@ static int follow(PyObject *object, void *arg)
         reach(graph, node);
     }
     if (graph->nodes[node].target != GRAPH_NONE)
-        note_holder(graph, &graph->targets[graph->nodes[node].target], graph->current);
+        note_holder(&graph->targets[graph->nodes[node].target], graph->current);
     return 0;
 }
 
@@ -298,11 +298,12 @@ static int add_outside_roots(struct graph *graph, uint32_t first)
     for (uint32_t i = first; i < last && !graph->out_of_memory; i++) {
         PyObject *object = graph->nodes[i].object;
         char name[160];
-        if (refcount_of(object) <= (Py_ssize_t)count.found[i - first] ||
+        Py_ssize_t ours = graph->nodes[i].target != GRAPH_NONE; /* the caller's */
+        if (refcount_of(object) - ours <= (Py_ssize_t)count.found[i - first] ||
             !reserve(graph, &graph->roots, graph->n_roots, &graph->cap_roots,
                      sizeof *graph->roots))
             continue;
-        snprintf(name, sizeof name, "<%s held by C code>", type_of(object)->tp_name);
+        snprintf(name, sizeof name, "<%s held by a running function or C code>", type_of(object)->tp_name);
         graph->roots[graph->n_roots] = strdup(name);
         graph->nodes[i].parent = GRAPH_ROOT | (uint32_t)graph->n_roots++;
         reach(graph, i);
@@ -342,6 +343,7 @@ void graph_clear(struct graph *graph)
     for (size_t i = 0; i < graph->n_roots; i++)
         free(graph->roots[i]);
     free(graph->roots);
+    free(graph->running);
     free(graph->objects);
     free(graph->nodes);
     free(graph->table);

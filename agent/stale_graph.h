@@ -50,13 +50,14 @@ struct graph {
     size_t n_targets, cap_targets;
     uint32_t *target_table;
     size_t target_table_size;
-    PyObject **running; /* the code of running frames, for the names in it; the caller's */
+    PyObject **running; /* the code of running frames, for the names in it: borrowed */
     size_t n_running;
     uint32_t current;
     bool out_of_memory;
 };
 
-/* Functions that can fail return 0, or -1 with MemoryError. */
+/* Functions that can fail return 0, or -1 with MemoryError.  The caller holds one reference to
+ * each target. */
 int graph_read_heap(struct graph *);
 int graph_add_target(struct graph *, PyObject *object);
 

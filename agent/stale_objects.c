@@ -5,7 +5,8 @@
 #include "stale_objects.h"
 
 #include <stdbool.h>
-#include <string.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
@@ -121,12 +122,24 @@ static bool is_implied(const struct survey *survey, uint32_t node, PyObject *cla
     return is_type(owner) && ((PyTypeObject *)owner)->tp_mro == holder->object;
 }
 
+/* Is the holder the namespace of an old class: does it hold a class nested in it? */
+static bool is_old_namespace(const struct survey *survey, uint32_t node)
+{
+    const struct graph_node *holder = &survey->graph.nodes[node];
+    PyObject *owner;
+
+    if (holder->parent & GRAPH_ROOT)
+        return false;
+    owner = survey->graph.nodes[holder->parent].object;
+    return is_old_class(survey, owner) && ((PyTypeObject *)owner)->tp_dict == holder->object;
+}
+
 static bool counts(const struct survey *survey, uint32_t node, PyObject *object)
 {
     if (graph_leads_over(&survey->graph, node, object))
         return false;
     if (is_type(object))
-        return !is_implied(survey, node, object);
+        return !is_implied(survey, node, object) && !is_old_namespace(survey, node);
     return !is_within_old_class(survey, node);
 }
 
@@ -239,9 +252,26 @@ static int report_frames(struct survey *survey)
     return result;
 }
 
+static int name_running_code(struct survey *survey)
+{
+    struct graph *graph = &survey->graph;
+
+    graph->running = calloc(survey->frames.n + 1, sizeof *graph->running);
+    if (!graph->running) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (; graph->n_running < survey->frames.n; graph->n_running++)
+        graph->running[graph->n_running] = survey->frames.items[graph->n_running].code;
+    return 0;
+}
+
 static int search(struct survey *survey)
 {
-    int result = graph_read_heap(&survey->graph);
+    int result = name_running_code(survey);
+
+    if (result == 0)
+        result = graph_read_heap(&survey->graph);
 
     for (size_t i = 0; result == 0 && i < survey->generations.n; i++)
         result = graph_add_target(&survey->graph, survey->generations.items[i].old);

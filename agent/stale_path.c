@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpython/deque.h"
 #include "cpython/introspect.h"
 
 enum { MAX_KEY = 60, FIRST_STEPS = 8, LAST_STEPS = 24 };
@@ -21,7 +22,6 @@ struct path {
 static void extend(struct path *path, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* What the path is now is the first argument of the format. */
 static void extend(struct path *path, const char *format, ...)
 {
     char suffix[256], *text = NULL;
@@ -317,11 +317,6 @@ static bool step_from_instance(struct path *path, PyObject *holder, PyObject *ob
     return path->namespace;
 }
 
-static bool is_deque(PyObject *object)
-{
-    return strcmp(type_of(object)->tp_name, "collections.deque") == 0;
-}
-
 /* --- steps */
 
 static bool take_step(struct path *path, PyObject *holder, PyObject *object, bool namespace)
@@ -361,7 +356,8 @@ static void step(struct path *path, PyObject *holder, PyObject *object)
 
     path->namespace = false;
     if (!take_step(path, holder, object, namespace))
-        extend(path, ".<%.100s>", type_of(object)->tp_name);
+        extend(path, type_of(holder) == &PyFrame_Type ? ", <%.100s>" : ".<%.100s>",
+               type_of(object)->tp_name);
 }
 
 /* The nodes from the root to `node`, malloc'ed; NULL without memory. */
