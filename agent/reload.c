@@ -1,72 +1,19 @@
 /* The transaction: read, compile, execute aside, pair, remap; or nothing (DESIGN.md 4.1). */
-#include "reload.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "agent.h"
-#include "cpython/collector.h"
 #include "emit.h"
-#include "execute.h"
 #include "failure.h"
-#include "graveyard.h"
-#include "hooks.h"
 #include "leftover.h"
 #include "linecache.h"
 #include "loaded.h"
 #include "main_thread.h"
 #include "nearest.h"
-#include "pair.h"
 #include "request.h"
-#include "source.h"
-#include "threads.h"
-
-enum result { RESULT_PENDING, RESULT_UNCHANGED, RESULT_RELOADED, RESULT_FAILED };
-
-/* One module that was asked for. */
-struct member {
-    PyObject *name, *module;
-    struct source source;
-    PyObject *new_code, *old_code; /* old_code NULL: not known */
-    enum result result;
-    PyObject *error;          /* failure_take's dict, or NULL */
-    struct module_pair *pair; /* set while the transaction pairs */
-};
-
-struct reload {
-    const struct reload_options *options;
-    struct member *members;
-    size_t n;
-    struct execution execution;
-    struct module_pair *pairs; /* one for each executed module */
-    size_t n_pairs;
-    struct plan *plan;
-    struct hooks *hooks;
-    PyObject *remap; /* remap_report's dict */
-    PyObject *left;  /* what a failed execution left behind: list of str */
-    bool committed;
-    struct threads_before threads;
-    double gil_ms;
-    int exit_status;
-};
-
-/* How a step of the transaction ends. */
-enum step {
-    STEP_ERROR = -1, /* job_fail was called or an exception is set: no report */
-    STEP_NEXT,
-    STEP_END, /* nothing more to do: report */
-};
-
-static double now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
+#include "transaction.h"
 
 static const char *utf8(PyObject *text)
 {
@@ -77,11 +24,26 @@ static const char *utf8(PyObject *text)
     return string ? string : "?";
 }
 
-static enum step cancelled(void)
+enum step cancelled(void)
 {
     job_fail("cancelled", 4, NULL, "pyhot gave up on process %d: nothing was changed",
              (int)getpid());
     return STEP_ERROR;
+}
+
+void lose_details(struct reload *reload)
+{
+    PyErr_Clear();
+    reload->exit_status = 5;
+}
+
+struct member *member_named(struct reload *reload, PyObject *name)
+{
+    for (size_t i = 0; i < reload->n; i++) {
+        if (PyUnicode_Compare(reload->members[i].name, name) == 0)
+            return &reload->members[i];
+    }
+    return NULL;
 }
 
 /* --- the modules */
@@ -221,15 +183,6 @@ static enum step read_and_compile(struct reload *reload)
 
 /* --- execution */
 
-static struct member *member_named(struct reload *reload, PyObject *name)
-{
-    for (size_t i = 0; i < reload->n; i++) {
-        if (PyUnicode_Compare(reload->members[i].name, name) == 0)
-            return &reload->members[i];
-    }
-    return NULL;
-}
-
 static enum step begin_execution(struct reload *reload)
 {
     PyObject **lists = calloc(3 * (reload->n + 1), sizeof *lists);
@@ -349,205 +302,6 @@ static enum step execute(struct reload *reload)
     return step != STEP_ERROR && job_cancelled() ? cancelled() : step;
 }
 
-/* --- pairing and the change itself */
-
-/* What is ours refers to old and new objects on purpose. */
-static int exclude_ours(struct reload *reload)
-{
-    struct remap *remap = plan_remap(reload->plan);
-    int status = 0;
-
-    for (size_t i = 0; status == 0 && i < reload->execution.n; i++) {
-        struct aside *aside = &reload->execution.modules[i];
-
-        status = remap_exclude(remap, aside->holder);
-        if (status == 0)
-            status = remap_exclude(remap, aside->before);
-        if (status == 0)
-            status = remap_exclude(remap, aside->shadow);
-    }
-    return status;
-}
-
-/* What references to `object` will refer to after the commit; borrowed. */
-static PyObject *final(struct plan *plan, PyObject *object)
-{
-    PyObject *new_ = remap_get(plan_remap(plan), object);
-
-    return new_ ? new_ : object;
-}
-
-/* What executed code set on a package's shadow (`pkg.setting = 1`) it meant for the package. */
-static int keep_package_writes(struct plan *plan, struct aside *package)
-{
-    PyObject *live = PyModule_GetDict(package->module), *key, *value;
-    Py_ssize_t position = 0;
-    int status = 0;
-
-    while (status == 0 && PyDict_Next(package->dict, &position, &key, &value)) {
-        if (PyDict_GetItemWithError(package->before, key) != value &&
-            PyDict_GetItemWithError(live, key) != value)
-            status = plan_set(plan, live, key, final(plan, value));
-    }
-    position = 0;
-    while (status == 0 && PyDict_Next(package->before, &position, &key, &value)) {
-        if (PyDict_Contains(package->dict, key) == 0)
-            status = plan_delete(plan, live, key);
-    }
-    return status < 0 || PyErr_Occurred() ? -1 : 0;
-}
-
-static int plan_packages(struct reload *reload)
-{
-    struct execution *e = &reload->execution;
-
-    for (size_t i = e->n_executed; i < e->n; i++) {
-        struct aside *package = &e->modules[i];
-
-        if (remap_add(plan_remap(reload->plan), package->shadow, package->module) < 0 ||
-            keep_package_writes(reload->plan, package) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int pair(struct reload *reload)
-{
-    struct execution *e = &reload->execution;
-    struct pair_options options = {
-        .data_policy = reload->options->data_policy,
-        .new_names = reload->options->new_names,
-        .keep_names = reload->options->keep_names,
-        .verbose = reload->options->flags & PYHOT_VERBOSE,
-    };
-
-    reload->pairs = calloc(e->n_executed, sizeof *reload->pairs);
-    if (!reload->pairs) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    reload->n_pairs = e->n_executed;
-    for (size_t i = 0; i < e->n_executed; i++) {
-        struct aside *aside = &e->modules[i];
-        struct member *member = member_named(reload, aside->name);
-
-        member->pair = &reload->pairs[i];
-        reload->pairs[i] = (struct module_pair){
-            .name = aside->name,
-            .module = aside->module,
-            .shadow = aside->shadow,
-            .old_dict = PyModule_GetDict(aside->module),
-            .new_dict = aside->dict,
-            .old_code = member->old_code,
-            .new_code = member->new_code,
-            .before = aside->before,
-        };
-    }
-    return pair_modules(reload->plan, reload->pairs, reload->n_pairs, &options);
-}
-
-/* The dicts of the execution are seen by nobody, so they are rewritten here: what the engine
- * counts are references of the program. */
-static int settle_dicts(struct reload *reload)
-{
-    for (size_t i = 0; i < reload->execution.n_executed; i++) {
-        PyObject *dict = reload->execution.modules[i].dict, *key, *value;
-        Py_ssize_t position = 0;
-
-        while (PyDict_Next(dict, &position, &key, &value)) {
-            PyObject *new_ = final(reload->plan, value);
-
-            if (new_ != value && PyDict_SetItem(dict, key, new_) < 0)
-                return -1;
-        }
-    }
-    return 0;
-}
-
-static int prepare_plan(struct reload *reload)
-{
-    if (exclude_ours(reload) < 0 || pair(reload) < 0 || plan_packages(reload) < 0 ||
-        settle_dicts(reload) < 0)
-        return -1;
-    reload->hooks = hooks_new(&reload->execution, plan_remap(reload->plan));
-    return reload->hooks ? plan_resolve(reload->plan) : -1;
-}
-
-/* The change is made, so running out of memory afterwards costs only what is told of it. */
-static void lose_details(struct reload *reload)
-{
-    PyErr_Clear();
-    reload->exit_status = 5;
-}
-
-/* Generators and threads that the execution began may run in its dicts. */
-static int keep_globals(const struct execution *e)
-{
-    PyObject **dicts = calloc(e->n_executed, sizeof *dicts);
-    int status;
-
-    if (!dicts) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (size_t i = 0; i < e->n_executed; i++)
-        dicts[i] = e->modules[i].dict;
-    status = graveyard_keep_globals(dicts, e->n_executed);
-    free(dicts);
-    return status;
-}
-
-static enum step commit(struct reload *reload)
-{
-    if (reload->options->flags & PYHOT_DRY_RUN)
-        return STEP_END;
-    if (hooks_find_instances(reload->hooks) < 0)
-        return STEP_ERROR;
-    if (!job_begin_commit())
-        return cancelled();
-    if (plan_commit(reload->plan) < 0)
-        return STEP_ERROR;
-    reload->committed = true;
-    if (!plan_verified(reload->plan) ||
-        hooks_hold_instances(reload->hooks, plan_remap(reload->plan)) < 0 ||
-        keep_globals(&reload->execution) < 0)
-        lose_details(reload);
-    return STEP_NEXT;
-}
-
-static void mark_reloaded(struct reload *reload)
-{
-    for (size_t i = 0; i < reload->n; i++) {
-        if (reload->members[i].result == RESULT_PENDING)
-            reload->members[i].result = RESULT_RELOADED;
-    }
-}
-
-/* The GIL is held, and the collector rests, from the pairing to the end of the count. */
-static enum step change(struct reload *reload)
-{
-    bool collecting;
-    double start = now_ms();
-    enum step step = STEP_ERROR;
-
-    emit_progress("remap", 0, 0);
-    reload->plan = plan_new();
-    if (!reload->plan || collector_pause(&collecting) < 0)
-        return STEP_ERROR;
-    if (prepare_plan(reload) == 0)
-        step = commit(reload);
-    if (step != STEP_ERROR)
-        reload->remap = remap_report(plan_remap(reload->plan));
-    collector_resume(collecting);
-    reload->gil_ms = now_ms() - start;
-    if (step == STEP_ERROR || (!reload->remap && !reload->committed))
-        return STEP_ERROR;
-    mark_reloaded(reload);
-    if (!reload->remap)
-        lose_details(reload);
-    return step;
-}
-
 /* --- afterwards */
 
 static long report_count(PyObject *remap, const char *field)
@@ -603,125 +357,6 @@ static enum step transact(struct reload *reload, PyObject *names)
     return step;
 }
 
-/* --- the report */
-
-/* Takes the reference to `value`; NULL (an exception, or no memory) is passed on as -1. */
-static int put(PyObject *dict, const char *key, PyObject *value)
-{
-    int status = value ? PyDict_SetItemString(dict, key, value) : -1;
-
-    Py_DecRef(value);
-    return status;
-}
-
-static PyObject *list_or_empty(PyObject *list)
-{
-    if (!list)
-        return PyList_New(0);
-    Py_IncRef(list);
-    return list;
-}
-
-static PyObject *object_or_none(PyObject *object)
-{
-    if (!object)
-        object = Py_None;
-    Py_IncRef(object);
-    return object;
-}
-
-static PyObject *replaced(const struct module_pair *pair)
-{
-    return Py_BuildValue("{snsnsnsn}", "functions", (Py_ssize_t)pair->functions, "classes",
-                         (Py_ssize_t)pair->classes, "methods", (Py_ssize_t)pair->methods, "code",
-                         (Py_ssize_t)pair->code);
-}
-
-static PyObject *report_member(const struct member *member)
-{
-    static const char *const words[] = {"unchanged", "unchanged", "reloaded", "failed"};
-    static const struct module_pair nothing;
-    const struct module_pair *pair = member->pair ? member->pair : &nothing;
-    PyObject *report = PyDict_New();
-
-    if (!report)
-        return NULL;
-    Py_IncRef(member->name);
-    if (put(report, "name", member->name) < 0 ||
-        put(report, "file", object_or_none(member->source.file)) < 0 ||
-        put(report, "result", PyUnicode_FromString(words[member->result])) < 0 ||
-        put(report, "replaced", replaced(pair)) < 0 ||
-        put(report, "added", list_or_empty(pair->added)) < 0 ||
-        put(report, "removed", list_or_empty(pair->removed)) < 0 ||
-        put(report, "kept", list_or_empty(pair->kept)) < 0 ||
-        put(report, "taken", list_or_empty(pair->taken)) < 0 ||
-        put(report, "error", object_or_none(member->error)) < 0 ||
-        (pair->details && put(report, "details", list_or_empty(pair->details)) < 0)) {
-        Py_DecRef(report);
-        return NULL;
-    }
-    return report;
-}
-
-static PyObject *report_members(const struct reload *reload)
-{
-    PyObject *list = PyList_New(0);
-
-    for (size_t i = 0; list && i < reload->n; i++) {
-        PyObject *member = report_member(&reload->members[i]);
-
-        if (!member || PyList_Append(list, member) < 0) {
-            Py_DecRef(list);
-            list = NULL;
-        }
-        Py_DecRef(member);
-    }
-    return list;
-}
-
-/* Moves scan_ms and commit_ms out of remap_report's dict. */
-static PyObject *report_time(const struct reload *reload)
-{
-    PyObject *time = reload->remap ? PyDict_GetItemString(reload->remap, "time") : NULL;
-
-    Py_IncRef(time);
-    if (time)
-        PyDict_DelItemString(reload->remap, "time");
-    else
-        time = Py_BuildValue("{sdsd}", "scan_ms", 0.0, "commit_ms", 0.0);
-    if (time && put(time, "gil_ms", PyFloat_FromDouble(reload->gil_ms)) < 0) {
-        Py_DecRef(time);
-        return NULL;
-    }
-    return time;
-}
-
-static PyObject *version(void)
-{
-    const char *text = Py_GetVersion();
-
-    return PyUnicode_FromStringAndSize(text, (Py_ssize_t)strcspn(text, " "));
-}
-
-static PyObject *report(struct reload *reload)
-{
-    PyObject *dict = PyDict_New();
-
-    if (!dict)
-        return NULL;
-    if (put(dict, "python", version()) < 0 || put(dict, "modules", report_members(reload)) < 0 ||
-        put(dict, "time", report_time(reload)) < 0 ||
-        put(dict, "remap", object_or_none(reload->remap)) < 0 ||
-        (reload->left && put(dict, "left", list_or_empty(reload->left)) < 0) ||
-        (reload->options->flags & PYHOT_DRY_RUN &&
-         put(dict, "dry_run", PyBool_FromLong(1)) < 0) ||
-        put(dict, "exit", PyLong_FromLong(reload->exit_status)) < 0) {
-        Py_DecRef(dict);
-        return NULL;
-    }
-    return dict;
-}
-
 /* Of a dry run, or a job that was given up, nothing stays either. */
 static void forget_execution(struct execution *e)
 {
@@ -771,7 +406,7 @@ PyObject *reload_modules(PyObject *names, const struct reload_options *options)
     PyObject *result = NULL;
 
     if (transact(&reload, names) == STEP_END)
-        result = report(&reload);
+        result = reload_report(&reload);
     clear(&reload);
     return result;
 }
