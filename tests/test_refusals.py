@@ -208,7 +208,7 @@ def test_module_not_loaded_and_nothing_near(any_python, start):
 @pytest.mark.parametrize("module", ["sys", "builtins", "_thread"])
 def test_built_in_module(python, start, module):
     target = start(python, FILES)
-    refused(target.pid, module, expect=[module, "built-in"])
+    refused(target.pid, module, expect=[module, "built into the interpreter"])
     target.check_unharmed()
 
 
@@ -220,6 +220,7 @@ def test_extension_module(python, start):
                              " if (getattr(module, '__file__', None) or '').endswith('.so')]")
     if not extensions:
         target.exec("import _ctypes")
+        target.snapshot()
         extensions = ["_ctypes"]
     refused(target.pid, extensions[0], expect=[extensions[0], "extension"])
     target.check_unharmed()
