@@ -95,6 +95,17 @@ static PyObject *report_time(const struct reload *reload)
     return time;
 }
 
+/* remap_report's dict; where nothing was to be remapped, one of the same shape. */
+static PyObject *report_remap(const struct reload *reload)
+{
+    if (!reload->remap)
+        return Py_BuildValue("{sisisis{}s{}sisisis[]s[]}", "objects_scanned", 0, "referrers", 0,
+                             "references_rewritten", 0, "by_kind", "rehashed", "migrated", 0,
+                             "unresolved", 0, "unaccounted", 0, "held", "frames_on_old_code");
+    Py_IncRef(reload->remap);
+    return reload->remap;
+}
+
 static PyObject *version(void)
 {
     const char *text = Py_GetVersion();
@@ -110,7 +121,7 @@ PyObject *reload_report(const struct reload *reload)
         return NULL;
     if (put(dict, "python", version()) < 0 || put(dict, "modules", report_members(reload)) < 0 ||
         put(dict, "time", report_time(reload)) < 0 ||
-        put(dict, "remap", object_or_none(reload->remap)) < 0 ||
+        put(dict, "remap", report_remap(reload)) < 0 ||
         (reload->left && put(dict, "left", list_or_empty(reload->left)) < 0) ||
         (reload->options->flags & PYHOT_DRY_RUN &&
          put(dict, "dry_run", PyBool_FromLong(1)) < 0) ||
