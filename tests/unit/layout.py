@@ -25,6 +25,9 @@ SUBJECTS = {
     "set.h": "agent/cpython/set.h",
     "descr.h": "agent/cpython/descr.h",
     "weakref.h": "agent/cpython/weakref.h",
+    "method.h": "agent/cpython/method.h",
+    "frame.h": "agent/cpython/frame.c",
+    "finalized.h": "agent/cpython/finalized.h",
     "runtime.h": "injector/runtime_layout.h",
 }
 
