@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../cpython/frame.h"
+#include "../cpython/version.h"
 
 struct local {
     PyObject **field; /* or NULL: name in frame.f_locals */
@@ -258,22 +259,64 @@ static int look_at_thread(struct remap *r, PyObject *id, PyObject *innermost)
 
 /* --- suspended generators, coroutines, asynchronous generators */
 
+enum suspended { GENERATOR, COROUTINE, ASYNC_GENERATOR, NOTHING };
+
 static const char *const kinds[] = {"generator", "coroutine", "asynchronous generator"};
+static const char *const frame_names[] = {"gi_frame", "cr_frame", "ag_frame"};
+static const char *const code_names[] = {"gi_code", "cr_code", "ag_code"};
+
+static enum suspended kind_of(const PyObject *o)
+{
+    if (type_of(o) == &PyGen_Type)
+        return GENERATOR;
+    if (type_of(o) == &PyCoro_Type)
+        return COROUTINE;
+    return type_of(o) == &PyAsyncGen_Type ? ASYNC_GENERATOR : NOTHING;
+}
+
+static bool runs_function(PyObject *frame, PyObject *function)
+{
+    struct frame_fields fields;
+
+    if (type_of(frame) != &PyFrame_Type)
+        return false;
+    if (!frame_layout_known()) {
+        PyObject *code = PyObject_GetAttrString(frame, "f_code");
+        bool runs = code == PyFunction_GetCode(function);
+
+        if (code)
+            Py_DecRef(code);
+        return runs;
+    }
+    return frame_open(frame, &fields) && fields.function && *fields.function == function;
+}
+
+ptrdiff_t frames_keep(struct remap *r, const struct edge *e)
+{
+    PyObject *function = r->keys[e->key].old, *frame;
+    enum suspended kind = kind_of(e->referrer);
+    bool keeps;
+
+    if (cpython_minor() < 11 || type_of(function) != &PyFunction_Type)
+        return 0;
+    if (kind == NOTHING)
+        return runs_function(e->referrer, function);
+    frame = PyObject_GetAttrString(e->referrer, frame_names[kind]);
+    keeps = frame && runs_function(frame, function);
+    PyErr_Clear();
+    if (frame)
+        Py_DecRef(frame);
+    return keeps;
+}
 
 static int look_at_suspended(PyObject *o, void *arg)
 {
-    static const char *const frame_names[] = {"gi_frame", "cr_frame", "ag_frame"};
-    static const char *const code_names[] = {"gi_code", "cr_code", "ag_code"};
-    const PyTypeObject *type = type_of(o);
-    int kind = type == &PyGen_Type        ? 0
-               : type == &PyCoro_Type     ? 1
-               : type == &PyAsyncGen_Type ? 2
-                                          : -1;
+    enum suspended kind = kind_of(o);
     struct remap *r = arg;
     PyObject *code, *frame;
     int result = 0;
 
-    if (kind < 0)
+    if (kind == NOTHING)
         return 0;
     code = PyObject_GetAttrString(o, code_names[kind]);
     if (!code || !is_old_code(r, code)) {

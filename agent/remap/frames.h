@@ -7,6 +7,11 @@
 /* A thread's name for people, by its id (an int): new reference, NULL with an exception. */
 PyObject *frames_thread_name(PyObject *id);
 
+/* The visits of an edge from a generator, coroutine or frame object that are its reference
+ * to the function it runs: 1 or 0.  That stays: what else the frame uses it borrows from
+ * there (from 3.11 on). */
+ptrdiff_t frames_keep(struct remap *, const struct edge *);
+
 /* Calls `visit` for each running frame until it returns non-zero. */
 int frames_each(struct remap *, int (*visit)(struct remap *, PyObject *frame, void *), void *arg);
 

@@ -76,7 +76,8 @@ static enum rehash change_of_items(const struct remap *r, PyObject *tuple, size_
         PyObject *item = PyTuple_GetItem(tuple, (Py_ssize_t)i);
         struct lane l = {0};
 
-        change = worse(change, change_of(r, item, NULL, depth + 1, &l, key));
+        if (item) /* NULL: the tuple is still being filled */
+            change = worse(change, change_of(r, item, NULL, depth + 1, &l, key));
         before[i] = l.before;
         after[i] = l.after;
         if (!l.known) {

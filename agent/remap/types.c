@@ -16,6 +16,7 @@
 #include "../cpython/dict.h"
 #include "../cpython/refs.h"
 #include "../cpython/set.h"
+#include "frames.h"
 #include "instances.h"
 #include "rehash.h"
 
@@ -152,27 +153,28 @@ struct key *types_replaced(const struct remap *r, const PyObject *o)
 
 /* --- layouts */
 
-/* subtype_dealloc of Objects/typeobject.c */
+/* subtype_dealloc of Objects/typeobject.c, as a class has it that every process has. */
 static destructor python_dealloc(void)
 {
     static destructor dealloc;
-    PyObject *sample;
+    PyObject *module, *class;
 
     if (dealloc)
         return dealloc;
-    sample = PyErr_NewException("pyhot.sample", NULL, NULL); /* type() in its shortest form */
-    if (!sample) {
-        PyErr_Clear();
-        return NULL;
-    }
-    dealloc = ((PyTypeObject *)sample)->tp_dealloc;
-    Py_DecRef(sample);
+    module = PyDict_GetItemString(PyImport_GetModuleDict(), "_frozen_importlib");
+    class = module ? PyObject_GetAttrString(module, "ModuleSpec") : NULL;
+    if (class && is_type(class) && type_has((PyTypeObject *)class, Py_TPFLAGS_HEAPTYPE))
+        dealloc = ((PyTypeObject *)class)->tp_dealloc;
+    PyErr_Clear();
+    if (class)
+        Py_DecRef(class);
     return dealloc;
 }
 
 bool type_is_python(const PyTypeObject *type)
 {
-    return type_has(type, Py_TPFLAGS_HEAPTYPE) && type->tp_dealloc == python_dealloc();
+    return type_has(type, Py_TPFLAGS_HEAPTYPE) && python_dealloc() &&
+           type->tp_dealloc == python_dealloc();
 }
 
 static size_t count_members(PyObject *dict)
@@ -533,7 +535,7 @@ static ptrdiff_t left_resolve(struct remap *r, struct edge *e)
         return e->visits;
     switch (instance_dies(r, e->referrer)) {
     case 0:
-        return 0;
+        return frames_keep(r, e);
     case 1:
         return e->visits;
     default:
