@@ -6,6 +6,7 @@
 
 #include "import.h"
 #include "interrupt.h"
+#include "signal_mask.h"
 
 /* --- the dict that the code runs in */
 
@@ -335,12 +336,15 @@ static int run_all(struct execution *e)
 int execution_run(struct execution *e)
 {
     struct interrupter interrupter;
+    sigset_t mask;
     int status;
 
     if (import_hook_install(e) < 0)
         return -1;
     interrupter_start(&interrupter);
+    signal_mask_of_main(&mask);
     status = run_all(e);
+    signal_mask_restore(&mask);
     interrupter_stop(&interrupter);
     import_hook_remove();
     for (size_t i = 0; status == 0 && i < e->n; i++)
@@ -375,11 +379,23 @@ static bool is_ours(struct execution *e, PyObject *name)
            PySet_Contains(e->asked, name) == 1 && PySet_Contains(e->asked_by_others, name) == 0;
 }
 
+/* Module code may have put something else in the module's place (sys.modules[__name__] = ...). */
+static void restore_modules(struct execution *e)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+
+    for (size_t i = 0; i < e->n_executed; i++) {
+        if (PyDict_GetItemWithError(modules, e->modules[i].name) != e->modules[i].module)
+            PyDict_SetItem(modules, e->modules[i].name, e->modules[i].module);
+    }
+}
+
 void execution_forget_imports(struct execution *e)
 {
     PyObject *modules = PyImport_GetModuleDict();
     PyObject *names = PyDict_Keys(modules);
 
+    restore_modules(e);
     for (Py_ssize_t i = names ? PyList_Size(names) - 1 : -1; i >= 0; i--) {
         PyObject *name = PyList_GetItem(names, i);
         PyObject *module = PyDict_GetItemWithError(modules, name);

@@ -47,7 +47,8 @@ int execution_begin(struct execution *, size_t n, PyObject *const *names,
  * raised (`failed` says where) or our own (`failed` is -1). */
 int execution_run(struct execution *);
 
-/* After a failure: removes from sys.modules what was imported by this execution alone. */
+/* After a failure: removes from sys.modules what was imported by this execution alone, and puts
+ * the live modules back where it replaced them. */
 void execution_forget_imports(struct execution *);
 
 void execution_end(struct execution *);
