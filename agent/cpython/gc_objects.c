@@ -1,0 +1,179 @@
+/* Walking the collector's lists (Include/internal/pycore_gc.h, pycore_mem.h in 3.8).
+ *
+ * To 3.13 the lists are walked here: PyUnstable_GC_VisitObjects of 3.12 and 3.13 leaves out
+ * the permanent generation (Python/gc.c).  From 3.14 on that function visits all.
+ *
+ * Where the lists start is no exported symbol, but an object that was just tracked is the
+ * last of generation 0, so its successor is the head of that list.  Around it lies, 3.8 to
+ * 3.13 alike:
+ *
+ *     struct gc_generation generations[3];     24 bytes each: head, threshold, count
+ *     PyGC_Head *generation0;                  &generations[0].head
+ *     struct gc_generation permanent_generation;
+ *     struct gc_generation_stats generation_stats[3];
+ *     int collecting;
+ *
+ * which the pointer generation0 proves, and each step is checked against the link back. */
+#include "gc_objects.h"
+
+#include <stdlib.h>
+
+#include "version.h"
+
+struct gc_head {
+    uintptr_t next, prev; /* the low two bits are flags */
+};
+
+struct generation {
+    struct gc_head head;
+    int threshold, count;
+};
+
+struct collector {
+    struct generation generations[3];
+    struct gc_head *generation0;
+    struct generation permanent;
+    Py_ssize_t stats[3][3];
+    int collecting;
+};
+
+struct objects {
+    PyObject **items;
+    size_t n, cap;
+    bool failed;
+};
+
+static struct gc_head *link(uintptr_t word)
+{
+    return (struct gc_head *)(word & ~(uintptr_t)3);
+}
+
+static bool push(struct objects *objects, PyObject *o)
+{
+    if (objects->n == objects->cap) {
+        size_t cap = objects->cap ? objects->cap + objects->cap / 2 : 1 << 16;
+        PyObject **items = realloc(objects->items, cap * sizeof *items);
+
+        if (!items) {
+            objects->failed = true;
+            return false;
+        }
+        objects->items = items;
+        objects->cap = cap;
+    }
+    objects->items[objects->n++] = o;
+    return true;
+}
+
+static bool push_head(struct objects *objects, struct gc_head *head)
+{
+    return push(objects, (PyObject *)(head + 1));
+}
+
+/* From both ends at once: two chains of cache misses in flight instead of one.  False: the
+ * links do not agree, or no memory. */
+static bool walk(struct gc_head *list, struct objects *objects)
+{
+    struct gc_head *front = link(list->next), *back = link(list->prev);
+    struct gc_head *behind = list, *ahead = list;
+
+    if (front == list)
+        return back == list;
+    for (;;) {
+        if (link(front->prev) != behind || link(back->next) != ahead)
+            return false;
+        if (!push_head(objects, front))
+            return false;
+        if (front == back)
+            return true;
+        if (!push_head(objects, back))
+            return false;
+        if (link(front->next) == back)
+            return link(back->prev) == front;
+        behind = front;
+        ahead = back;
+        front = link(front->next);
+        back = link(back->prev);
+    }
+}
+
+static int unknown_layout(void)
+{
+    PyErr_Format(PyExc_RuntimeError, "the collector's lists of Python %s are not laid out as known",
+                 Py_GetVersion());
+    return -1;
+}
+
+static int collecting(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "a garbage collection is under way in this process; "
+                                        "try again");
+    return -1;
+}
+
+static int walk_all(const struct collector *collector, struct objects *objects)
+{
+    if (collector->collecting == 1)
+        return collecting();
+    if (collector->collecting != 0)
+        return unknown_layout();
+    for (int i = 0; i < 3; i++)
+        if (!walk((struct gc_head *)&collector->generations[i].head, objects))
+            return objects->failed ? -1 : unknown_layout();
+    if (!walk((struct gc_head *)&collector->permanent.head, objects))
+        return objects->failed ? -1 : unknown_layout();
+    return 0;
+}
+
+static int walk_lists(struct objects *objects)
+{
+    PyObject *newest = PyList_New(0);
+    const struct collector *collector;
+    int result;
+
+    if (!newest)
+        return -1;
+    collector = (const struct collector *)link(((struct gc_head *)newest - 1)->next);
+    if (collector->generation0 != &collector->generations[0].head)
+        result = unknown_layout();
+    else
+        result = walk_all(collector, objects);
+    /* The list itself is in generation 0. */
+    for (size_t i = 0; i < objects->n; i++) {
+        if (objects->items[i] == newest) {
+            objects->items[i] = objects->items[--objects->n];
+            break;
+        }
+    }
+    Py_DecRef(newest);
+    return result;
+}
+
+static int visit(PyObject *o, void *objects)
+{
+    return push(objects, o); /* 0 ends the visit */
+}
+
+int gc_objects(PyObject ***items, size_t *n)
+{
+    struct objects objects = {0};
+    int result = 0;
+
+    if (cpython_minor() <= 13)
+        result = walk_lists(&objects);
+    else if (&PyUnstable_GC_VisitObjects)
+        PyUnstable_GC_VisitObjects(visit, &objects);
+    else
+        result = unknown_layout();
+    if (objects.failed) {
+        PyErr_NoMemory();
+        result = -1;
+    }
+    if (result < 0) {
+        free(objects.items);
+        return -1;
+    }
+    *items = objects.items;
+    *n = objects.n;
+    return 0;
+}

@@ -1,0 +1,286 @@
+/* Where in a referrer's memory a reference is: the flip test.
+ *
+ * Stock tp_traverse tells which objects are referred to, not where.  So each word that may
+ * be the field gets the address of a twin, a byte-for-byte copy of the key that is no
+ * object of anyone's; the referrer is traversed; the words get their old value back.  A
+ * word whose twin was visited is a field: the object's own traverse function read it
+ * there.  The visits of twins and of the key must add up to what they were before, and the
+ * fields to the visits that are to be explained, or nothing is believed.
+ *
+ * No Python code runs and no other thread that has to do with objects: the GIL is held. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cpython/gc_objects.h"
+#include "../cpython/memory.h"
+#include "candidates.h"
+#include "field.h"
+
+enum {
+    MOST_BYTES = 8192,       /* of a twin: what traverse functions look at is in front */
+    BEFORE = 48,             /* header and pre-header are copied too */
+    MOST_TWINS = 64 << 20,   /* bytes of all twins at a time */
+    MOST_TURNS = 4096,       /* flips for one pair */
+};
+
+struct fields {
+    struct candidates candidates;
+    char *twins;
+    size_t twins_bytes;
+    uint32_t *hits; /* by word */
+    size_t cap_hits;
+};
+
+/* One traverse under flipped words. */
+struct flip {
+    PyObject *key;
+    const char *twins; /* the object in the first copy */
+    size_t step, n;
+    uint32_t *hits;
+    size_t key_visits, twin_visits, others, most_others;
+};
+
+static int count_flip(PyObject *o, void *arg)
+{
+    struct flip *flip = arg;
+    size_t distance = (size_t)((const char *)o - flip->twins);
+
+    if (o == flip->key)
+        flip->key_visits++;
+    else if (distance < flip->n * flip->step && distance % flip->step == 0) {
+        flip->hits[distance / flip->step]++;
+        flip->twin_visits++;
+    } else if (flip->others++ > flip->most_others)
+        return 1; /* the twin led it astray */
+    return 0;
+}
+
+struct count {
+    PyObject *key;
+    size_t n, others;
+};
+
+static int count_visit(PyObject *o, void *arg)
+{
+    struct count *count = arg;
+
+    if (o == count->key)
+        count->n++;
+    else
+        count->others++;
+    return 0;
+}
+
+static struct count count_visits(PyObject *referrer, PyObject *key)
+{
+    struct count count = {.key = key};
+
+    type_of(referrer)->tp_traverse(referrer, count_visit, &count);
+    return count;
+}
+
+size_t field_visits(PyObject *referrer, PyObject *key)
+{
+    return count_visits(referrer, key).n;
+}
+
+/* --- twins */
+
+/* The bytes to copy: from *start on, clipped to the mapping. */
+static size_t twin_bytes(struct heap *heap, PyObject *key, uintptr_t *start)
+{
+    const struct mapping *m = memory_at(&heap->memory, (uintptr_t)key);
+    const PyTypeObject *type = type_of(key);
+    Py_ssize_t items = type->tp_itemsize ? ((PyVarObject *)key)->ob_size : 0;
+    uintptr_t end = (uintptr_t)key + (size_t)type->tp_basicsize;
+
+    if (!m)
+        return 0;
+    if (items > 0)
+        end += (size_t)items * (size_t)type->tp_itemsize;
+    *start = (uintptr_t)key - m->low < BEFORE ? m->low : (uintptr_t)key - BEFORE;
+    if (end > m->high)
+        end = m->high;
+    return end - *start < MOST_BYTES ? end - *start : MOST_BYTES;
+}
+
+static int reserve_twins(struct fields *f, size_t bytes)
+{
+    char *twins;
+
+    if (bytes <= f->twins_bytes)
+        return 0;
+    twins = malloc(bytes);
+    if (!twins) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    free(f->twins);
+    f->twins = twins;
+    f->twins_bytes = bytes;
+    return 0;
+}
+
+static int reserve_hits(struct fields *f, size_t n)
+{
+    size_t cap = f->cap_hits ? f->cap_hits : 64;
+    uint32_t *hits;
+
+    while (cap < n)
+        cap *= 2;
+    if (cap == f->cap_hits)
+        return 0;
+    hits = realloc(f->hits, cap * sizeof *hits);
+    if (!hits) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    f->hits = hits;
+    f->cap_hits = cap;
+    return 0;
+}
+
+/* --- the proof */
+
+/* Flip `n` words.  False: the visits do not add up. */
+static bool flip_words(uintptr_t **words, PyObject *referrer, struct flip *flip,
+                       const struct count *before)
+{
+    uintptr_t key = (uintptr_t)flip->key;
+
+    flip->key_visits = flip->twin_visits = flip->others = 0;
+    flip->most_others = before->others;
+    memset(flip->hits, 0, flip->n * sizeof *flip->hits);
+    for (size_t i = 0; i < flip->n; i++)
+        *words[i] = (uintptr_t)flip->twins + i * flip->step + (*words[i] - key);
+    type_of(referrer)->tp_traverse(referrer, count_flip, flip);
+    for (size_t i = 0; i < flip->n; i++)
+        *words[i] = key + (*words[i] - ((uintptr_t)flip->twins + i * flip->step));
+    return flip->key_visits + flip->twin_visits == before->n && flip->others == before->others;
+}
+
+/* Which of the candidates are fields: hits by word.  How many visits they explain in
+ * *explained.  1; 0: not to be told; -1: MemoryError. */
+static int prove(struct fields *f, const struct count *before, size_t *explained)
+{
+    struct candidates *c = &f->candidates;
+    uintptr_t start;
+    size_t bytes = twin_bytes(c->heap, c->key, &start);
+    size_t step = (bytes + 63) & ~(size_t)31;
+    size_t most = MOST_TWINS / step, at_once = c->n < most ? c->n : most;
+    struct flip flip = {.key = c->key, .step = step};
+
+    *explained = 0;
+    if (!c->n)
+        return 1;
+    if (!bytes || c->n / at_once > MOST_TURNS)
+        return 0;
+    if (reserve_hits(f, c->n) < 0 || reserve_twins(f, at_once * step + 64) < 0)
+        return -1;
+    /* An object is 16 bytes aligned, and so are its twins. */
+    flip.twins = (char *)(((uintptr_t)f->twins + 31) & ~(uintptr_t)31) + start % 16;
+    for (size_t i = 0; i < at_once; i++)
+        memcpy((char *)flip.twins + i * step, (const void *)start, bytes);
+    flip.twins += (uintptr_t)c->key - start;
+    for (size_t i = 0; i < c->n; i += flip.n) {
+        flip.n = c->n - i < at_once ? c->n - i : at_once;
+        flip.hits = f->hits + i;
+        if (!flip_words(c->words + i, c->referrer, &flip, before))
+            return 0;
+        *explained += flip.twin_visits;
+    }
+    return 1;
+}
+
+/* May pointers be followed from it?  The tables of dicts and sets have their own writers:
+ * what is in there has its place by hash, or is remembered elsewhere. */
+static bool is_table(PyObject *o)
+{
+    return is_dict(o) || PyType_IsSubtype(type_of(o), &PySet_Type) ||
+           PyType_IsSubtype(type_of(o), &PyFrozenSet_Type);
+}
+
+/* 1: the fields are the candidates with hits.  0: not found.  -1: MemoryError. */
+static int search(struct fields *f, const struct count *before, size_t wanted)
+{
+    struct candidates *c = &f->candidates;
+    size_t explained = 0;
+    int found, status;
+
+    while ((found = candidates_next(c)) >= 0) {
+        if (found) {
+            status = prove(f, before, &explained);
+            if (status <= 0)
+                return status;
+            if (explained >= wanted)
+                return explained == wanted;
+        }
+        if (is_table(c->referrer))
+            return 0;
+    }
+    return found == -1 ? 0 : -1;
+}
+
+static ptrdiff_t collect(struct remap *r, const struct fields *f, uintptr_t ***fields)
+{
+    const struct candidates *c = &f->candidates;
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n; i++)
+        n += f->hits[i] > 0;
+    *fields = remap_alloc(r, n * sizeof **fields);
+    if (!*fields)
+        return -1;
+    n = 0;
+    for (size_t i = 0; i < c->n; i++)
+        if (f->hits[i])
+            (*fields)[n++] = c->words[i];
+    return (ptrdiff_t)n;
+}
+
+static struct fields *state(struct remap *r)
+{
+    if (!r->fields) {
+        r->fields = calloc(1, sizeof *r->fields);
+        if (!r->fields)
+            PyErr_NoMemory();
+    }
+    return r->fields;
+}
+
+void field_close(struct remap *r)
+{
+    if (!r->fields)
+        return;
+    candidates_free(&r->fields->candidates);
+    free(r->fields->twins);
+    free(r->fields->hits);
+    free(r->fields);
+}
+
+ptrdiff_t field_find(struct remap *r, PyObject *referrer, uint32_t key, size_t visits,
+                     uintptr_t ***fields)
+{
+    struct fields *f = state(r);
+    PyObject *old = r->keys[key].old;
+    struct count before;
+
+    if (!f)
+        return -1;
+    if (!visits || !type_of(referrer)->tp_traverse)
+        return 0;
+    before = count_visits(referrer, old);
+    for (enum reach reach = REACH_OWN; reach <= REACH_STATICS; reach++) {
+        int status = candidates_open(&f->candidates, r->heap, referrer, old, reach);
+
+        if (status == 0)
+            status = search(f, &before, visits);
+        if (status < 0)
+            return -1;
+        if (status)
+            return collect(r, f, fields);
+        if (is_table(referrer))
+            break;
+    }
+    return 0;
+}

@@ -1,0 +1,247 @@
+#include "scan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../agent.h"
+#include "../cpython/gc_objects.h"
+#include "../cpython/refcount.h"
+#include "../emit.h"
+#include "heap.h"
+#include "keys.h"
+
+enum {
+    AHEAD = 16,      /* objects to prefetch */
+    CHECK = 1 << 16, /* objects between two looks at the job */
+};
+
+struct scan {
+    struct remap *r;
+    struct edges *edges;
+    size_t first;
+    PyObject *referrer;
+    size_t *last_edge; /* by key: where its last edge is, + 1 */
+    bool failed;
+
+    /* Keys that are no objects of the collector may be held by others that are none: code
+     * by code, anything by a tuple that was untracked.  Then all objects found on the way
+     * that the heap's list lacks are traversed too. */
+    bool deep;
+    struct pointer_set seen;
+    PyObject **todo;
+    size_t n_todo, cap_todo;
+};
+
+static bool push_edge(struct scan *s, uint32_t key)
+{
+    struct edges *edges = s->edges;
+
+    if (edges->n == edges->cap) {
+        size_t cap = edges->cap ? 2 * edges->cap : 4096;
+        struct edge *items = realloc(edges->items, cap * sizeof *items);
+
+        if (!items)
+            return false;
+        edges->items = items;
+        edges->cap = cap;
+    }
+    edges->items[edges->n++] = (struct edge){.referrer = s->referrer, .key = key, .visits = 1};
+    s->last_edge[key] = edges->n;
+    return true;
+}
+
+static bool found(struct scan *s, size_t key)
+{
+    struct edge *last = s->last_edge[key] ? &s->edges->items[s->last_edge[key] - 1] : NULL;
+
+    s->r->keys[key].visits++;
+    if (last && last->referrer == s->referrer) {
+        last->visits++;
+        return true;
+    }
+    return push_edge(s, (uint32_t)key);
+}
+
+static int visit(PyObject *o, void *arg)
+{
+    struct scan *s = arg;
+    ptrdiff_t key = keys_lookup(s->r, o);
+
+    if (__builtin_expect(key < 0, 1) || (size_t)key < s->first)
+        return 0;
+    if (found(s, (size_t)key))
+        return 0;
+    s->failed = true;
+    return 1;
+}
+
+/* --- what the collector does not list */
+
+static bool is_unlisted(PyObject *o)
+{
+    if (type_of(o) == &PyCode_Type)
+        return true;
+    return (type_of(o) == &PyTuple_Type || type_of(o) == &PyDict_Type) && !gc_is_tracked(o);
+}
+
+static bool remember(struct scan *s, PyObject *o)
+{
+    int added = pointer_set_add(&s->seen, (uintptr_t)o);
+
+    if (added <= 0)
+        return added == 0;
+    if (s->n_todo == s->cap_todo) {
+        size_t cap = s->cap_todo ? 2 * s->cap_todo : 1024;
+        PyObject **todo = realloc(s->todo, cap * sizeof *todo);
+
+        if (!todo)
+            return false;
+        s->todo = todo;
+        s->cap_todo = cap;
+    }
+    s->todo[s->n_todo++] = o;
+    return true;
+}
+
+static int visit_deep(PyObject *o, void *arg)
+{
+    struct scan *s = arg;
+
+    if (is_unlisted(o) && !remember(s, o)) {
+        s->failed = true;
+        return 1;
+    }
+    return visit(o, arg);
+}
+
+/* Code is not traversed by CPython: only its constants can be of interest. */
+static void scan_code(struct scan *s, PyObject *code)
+{
+    PyObject *constants = PyObject_GetAttrString(code, "co_consts");
+
+    if (!constants) {
+        PyErr_Clear();
+        return;
+    }
+    /* A tracked tuple is in the heap's list.  The code holds it when we let go. */
+    if (is_tuple(constants) && !gc_is_tracked(constants) && !remember(s, constants))
+        s->failed = true;
+    Py_DecRef(constants);
+}
+
+static void scan_unlisted(struct scan *s)
+{
+    while (s->n_todo && !s->failed) {
+        PyObject *o = s->todo[--s->n_todo];
+
+        s->referrer = o;
+        if (type_of(o) == &PyCode_Type)
+            scan_code(s, o);
+        else
+            type_of(o)->tp_traverse(o, visit_deep, s);
+    }
+}
+
+/* --- the pass */
+
+/* Where a list's or dict's table is: ob_item (Include/cpython/listobject.h) and ma_keys
+ * (Include/cpython/dictobject.h), 3.8 to 3.15.  Only a hint to the cache. */
+static const void *contents_of(PyObject *o)
+{
+    const void *const *words = (const void *const *)o;
+
+    if (type_of(o) == &PyList_Type)
+        return words[3];
+    if (type_of(o) == &PyDict_Type)
+        return words[4];
+    return words + 8;
+}
+
+static int scan_objects(struct scan *s)
+{
+    PyObject **objects = s->r->heap->objects;
+    size_t n = s->r->heap->n;
+    visitproc visitor = s->deep ? visit_deep : visit;
+
+    for (size_t i = 0; i < n && !s->failed; i++) {
+        if (i + AHEAD < n) {
+            __builtin_prefetch(objects[i + AHEAD]);
+            __builtin_prefetch(contents_of(objects[i + AHEAD / 2]));
+        }
+        if (i % CHECK == 0) {
+            emit_progress("scan", i, n);
+            if (job_cancelled()) {
+                job_fail("cancelled", 4, NULL, "given up while looking for references; "
+                                               "nothing was changed");
+                return -1;
+            }
+        }
+        s->referrer = objects[i];
+        type_of(objects[i])->tp_traverse(objects[i], visitor, s);
+    }
+    scan_unlisted(s);
+    return 0;
+}
+
+static int count_ours(PyObject *o, void *arg)
+{
+    struct scan *s = arg;
+    ptrdiff_t key = keys_lookup(s->r, o);
+
+    if (key >= 0 && (size_t)key >= s->first)
+        s->r->keys[key].refcount--;
+    return 0;
+}
+
+static void traverse_ours(struct scan *s, PyObject *o)
+{
+    if (gc_has_head(o) && type_of(o)->tp_traverse)
+        type_of(o)->tp_traverse(o, count_ours, s);
+}
+
+/* Reference counts without what the engine and its caller hold. */
+static void count_references(struct scan *s)
+{
+    struct remap *r = s->r;
+
+    for (size_t i = s->first; i < r->n_keys; i++) {
+        r->keys[i].visits = 0;
+        r->keys[i].refcount = refcount_of(r->keys[i].old) - 1;
+        s->deep = s->deep || !gc_has_head(r->keys[i].old);
+    }
+    for (size_t i = 0; i < r->n_excluded; i++) {
+        count_ours(r->excluded[i], s);
+        traverse_ours(s, r->excluded[i]);
+    }
+    for (size_t i = 0; i < r->n_graves; i++) {
+        count_ours(r->graves[i], s);
+        traverse_ours(s, r->graves[i]);
+    }
+}
+
+int scan(struct remap *r, size_t first, struct edges *edges)
+{
+    struct scan s = {.r = r, .edges = edges, .first = first};
+    int status = 0;
+
+    memset(edges, 0, sizeof *edges);
+    if (first == 0)
+        status = heap_scan(r);
+    s.last_edge = calloc(r->n_keys + 1, sizeof *s.last_edge);
+    if (status == 0 && s.last_edge) {
+        count_references(&s);
+        status = scan_objects(&s);
+    }
+    if (!s.last_edge || s.failed) {
+        PyErr_NoMemory();
+        status = -1;
+    }
+    free(s.last_edge);
+    free(s.todo);
+    pointer_set_free(&s.seen);
+    if (status < 0) {
+        free(edges->items);
+        memset(edges, 0, sizeof *edges);
+    }
+    return status;
+}

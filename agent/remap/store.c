@@ -1,0 +1,195 @@
+#include "store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cpython/collector.h"
+#include "heap.h"
+#include "keys.h"
+#include "ledger.h"
+
+enum { CHUNK = 1 << 16 };
+
+struct chunk {
+    struct chunk *next;
+    size_t used, size;
+    _Alignas(16) char bytes[];
+};
+
+struct word {
+    uintptr_t *address, before;
+};
+
+struct word_log {
+    struct word *words;
+    size_t n, cap;
+};
+
+struct remap *remap_new(void)
+{
+    struct remap *r = calloc(1, sizeof *r);
+
+    if (!r) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    r->migrate = true;
+    r->log = calloc(1, sizeof *r->log);
+    if (!r->log)
+        PyErr_NoMemory();
+    if (!r->log || keys_open(r) < 0 || heap_open(r) < 0 || ledger_open(r) < 0) {
+        remap_free(r);
+        return NULL;
+    }
+    return r;
+}
+
+/* The last references to old objects may go here: the collector is on again first, and
+ * everything of ours is gone before code of theirs runs. */
+void remap_free(struct remap *r)
+{
+    struct chunk *chunk, *next;
+    PyObject *type, *value, *traceback;
+
+    if (!r)
+        return;
+    PyErr_Fetch(&type, &value, &traceback);
+    remap_resume_collector(r);
+    heap_close(r);
+    ledger_close(r);
+    for (size_t i = 0; i < r->n_graves; i++)
+        Py_DecRef(r->graves[i]);
+    for (size_t i = 0; i < r->n_excluded; i++)
+        Py_DecRef(r->excluded[i]);
+    keys_close(r);
+    for (chunk = r->chunks; chunk; chunk = next) {
+        next = chunk->next;
+        free(chunk);
+    }
+    if (r->log)
+        free(r->log->words);
+    free(r->log);
+    free(r->edges);
+    free(r->excluded);
+    free(r->graves);
+    free(r);
+    PyErr_Restore(type, value, traceback);
+}
+
+void remap_set_migrate(struct remap *r, bool on)
+{
+    r->migrate = on;
+}
+
+int remap_pause_collector(struct remap *r)
+{
+    if (r->paused)
+        return 0;
+    if (collector_pause(&r->collector_was_on) < 0)
+        return -1;
+    r->paused = true;
+    return 0;
+}
+
+void remap_resume_collector(struct remap *r)
+{
+    if (r->paused)
+        collector_resume(r->collector_was_on);
+    r->paused = false;
+}
+
+/* --- memory */
+
+void *remap_alloc(struct remap *r, size_t bytes)
+{
+    struct chunk *chunk = r->chunks;
+    size_t size = CHUNK;
+
+    bytes = (bytes + 15) & ~(size_t)15;
+    if (!chunk || chunk->size - chunk->used < bytes) {
+        if (bytes > size)
+            size = bytes;
+        chunk = calloc(1, sizeof *chunk + size);
+        if (!chunk) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        chunk->size = size;
+        if (r->chunks && bytes > CHUNK / 4) { /* leave the one in use in front */
+            chunk->next = r->chunks->next;
+            r->chunks->next = chunk;
+        } else {
+            chunk->next = r->chunks;
+            r->chunks = chunk;
+        }
+    }
+    chunk->used += bytes;
+    return chunk->bytes + chunk->used - bytes;
+}
+
+/* Room for `n` more of `size` bytes each. */
+static int reserve(void **array, size_t n, size_t *cap, size_t more, size_t size)
+{
+    size_t wanted = n + more, bigger = *cap ? *cap : 64;
+    void *moved;
+
+    if (wanted <= *cap)
+        return 0;
+    while (bigger < wanted)
+        bigger *= 2;
+    moved = realloc(*array, bigger * size);
+    if (!moved) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    *array = moved;
+    *cap = bigger;
+    return 0;
+}
+
+/* --- references */
+
+int remap_exclude(struct remap *r, PyObject *holder)
+{
+    if (reserve((void **)&r->excluded, r->n_excluded, &r->cap_excluded, 1, sizeof holder) < 0)
+        return -1;
+    Py_IncRef(holder);
+    r->excluded[r->n_excluded++] = holder;
+    return 0;
+}
+
+int remap_reserve_graves(struct remap *r, size_t n)
+{
+    r->n_graves_reserved += n;
+    return reserve((void **)&r->graves, 0, &r->cap_graves, r->n_graves_reserved,
+                   sizeof *r->graves);
+}
+
+void remap_bury(struct remap *r, PyObject *owned)
+{
+    r->graves[r->n_graves++] = owned;
+}
+
+/* --- stores */
+
+int remap_reserve_stores(struct remap *r, size_t n)
+{
+    r->n_stores_reserved += n;
+    return reserve((void **)&r->log->words, 0, &r->log->cap, r->n_stores_reserved,
+                   sizeof *r->log->words);
+}
+
+void remap_store(struct remap *r, uintptr_t *address, uintptr_t value)
+{
+    r->log->words[r->log->n++] = (struct word){address, *address};
+    *address = value;
+}
+
+void store_undo(struct remap *r)
+{
+    while (r->log->n) {
+        const struct word *word = &r->log->words[--r->log->n];
+
+        *word->address = word->before;
+    }
+}

@@ -1,0 +1,154 @@
+/* The writer of last resort, and of most references: a stored pointer becomes another.
+ *
+ * The fields are looked for when resolving, to know that they can be found, and again at
+ * the end of phase one of the commit: setting an entry or a class by the API may have moved
+ * what is behind the referrer.  The stores themselves cannot fail. */
+#include <stdlib.h>
+
+#include "../cpython/gc_objects.h"
+#include "field.h"
+#include "heap.h"
+
+/* What an edge's commit found. */
+struct stored {
+    uintptr_t **fields;
+    size_t n;
+    PyObject *dict; /* a dict made for the referrer since the scan; or NULL; borrowed */
+};
+
+static ptrdiff_t stored_resolve(struct remap *r, struct edge *e)
+{
+    uintptr_t **fields;
+    ptrdiff_t n = field_find(r, e->referrer, e->key, e->visits, &fields);
+
+    return n > 0 ? e->visits : n;
+}
+
+struct new_dict {
+    struct heap *heap;
+    PyObject *dict;
+};
+
+static int find_new_dict(PyObject *o, void *arg)
+{
+    struct new_dict *found = arg;
+
+    if (type_of(o) == &PyDict_Type && !heap_has(found->heap, (uintptr_t)o))
+        found->dict = o;
+    return 0;
+}
+
+/* Attributes of an instance were moved from its own memory to a dict (when its class was
+ * set, from 3.11 on).  0, or -1 with an exception. */
+static int look_for_dict(struct remap *r, struct edge *e, struct stored *s)
+{
+    struct new_dict found = {.heap = r->heap};
+
+    if (heap_map(r->heap) < 0)
+        return -1;
+    type_of(e->referrer)->tp_traverse(e->referrer, find_new_dict, &found);
+    s->dict = found.dict;
+    return 0;
+}
+
+static int stored_commit(struct remap *r, struct edge *e)
+{
+    size_t visits = field_visits(e->referrer, r->keys[e->key].old);
+    struct stored *s = remap_alloc(r, sizeof *s);
+    ptrdiff_t n;
+
+    if (!s)
+        return -1;
+    e->data = s;
+    if (visits < e->visits && look_for_dict(r, e, s) < 0)
+        return -1;
+    if (visits > e->visits)
+        visits = e->visits;
+    n = field_find(r, e->referrer, e->key, visits, &s->fields);
+    if (n < 0)
+        return -1;
+    if (n == 0 && visits) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "references of a %s changed while it was being rewritten",
+                     type_of(e->referrer)->tp_name);
+        return -1;
+    }
+    s->n = (size_t)n;
+    return remap_reserve_stores(r, s->n);
+}
+
+static size_t write_fields(struct remap *r, const struct stored *s, const struct key *k)
+{
+    size_t written = 0;
+
+    for (size_t i = 0; i < s->n; i++) {
+        uintptr_t tag = *s->fields[i] - (uintptr_t)k->old;
+
+        if (tag >= 8) /* two referrers led to the same word */
+            continue;
+        remap_store(r, s->fields[i], (uintptr_t)k->new_ + tag);
+        written++;
+        if (tag & 1) /* a reference that is not counted */
+            continue;
+        Py_IncRef(k->new_);
+        Py_DecRef(k->old);
+    }
+    return written;
+}
+
+/* Values of str that are there already: nothing is allocated, no code is called. */
+static size_t write_dict(PyObject *dict, const struct key *k)
+{
+    PyObject *name, *value;
+    Py_ssize_t position = 0;
+    size_t written = 0;
+
+    while (PyDict_Next(dict, &position, &name, &value)) {
+        if (value != k->old || type_of(name) != &PyUnicode_Type)
+            continue;
+        if (PyDict_SetItem(dict, name, k->new_) < 0)
+            PyErr_Clear();
+        else
+            written++;
+    }
+    return written;
+}
+
+/* What CPython remembers about the referrer from before the write. */
+static void forget_caches(PyObject *referrer)
+{
+    if (is_type(referrer)) {
+        PyType_Modified((PyTypeObject *)referrer);
+    } else if (type_of(referrer) == &PyFunction_Type) {
+        PyObject *defaults = PyFunction_GetDefaults(referrer);
+
+        /* Sets func_version to 0 (Objects/funcobject.c, from 3.11 on). */
+        if (PyFunction_SetDefaults(referrer, defaults ? defaults : Py_None) < 0)
+            PyErr_Clear();
+    }
+}
+
+static void stored_finish(struct remap *r)
+{
+    for (size_t i = 0; i < r->n_edges; i++) {
+        struct edge *e = &r->edges[i];
+        struct key *k = &r->keys[e->key];
+        const struct stored *s = e->data;
+        size_t written;
+
+        if (e->writer != &field_writer || !s)
+            continue;
+        written = write_fields(r, s, k);
+        if (s->dict)
+            written += write_dict(s->dict, k);
+        if (written)
+            forget_caches(e->referrer);
+    }
+}
+
+const struct writer field_writer = {
+    .kind = "field",
+    .resolve = stored_resolve,
+    .commit = stored_commit,
+    .finish = stored_finish,
+};
