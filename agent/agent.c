@@ -67,6 +67,14 @@ bool job_failed(void)
     return job.failed;
 }
 
+const char *job_take_failure(void)
+{
+    const char *message = job.failed ? job.message : NULL;
+
+    job.failed = false;
+    return message;
+}
+
 /* The next `n` strings of the request as a list.  New reference. */
 static PyObject *take_strings(const char **position, const char *end, uint32_t n)
 {

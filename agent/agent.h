@@ -24,4 +24,8 @@ void job_fail(const char *code, int exit_status, const char *hint, const char *m
 /* True once job_fail was called. */
 bool job_failed(void);
 
+/* What job_fail said, and forget it: for callers that are no job (`import pyhot`).  NULL if it
+ * was not called.  The text is valid until the next job_fail. */
+const char *job_take_failure(void);
+
 #endif

@@ -45,7 +45,7 @@ static bool push_block(struct candidates *c, uintptr_t low, uintptr_t high)
 
 static bool see(struct candidates *c, uintptr_t low)
 {
-    int added = pointer_set_add(&c->seen, low);
+    int added = address_set_add(&c->seen, low);
 
     c->failed = c->failed || added < 0;
     return added == 1;
@@ -128,11 +128,11 @@ static void follow(struct candidates *c, uintptr_t word)
 
     if (address < 4096 || address >> 47 || c->n_blocks >= MOST_BLOCKS)
         return;
-    if (!memory_at(&c->heap->memory, address) || pointer_set_has(&c->children, address) ||
+    if (!memory_at(&c->heap->memory, address) || address_set_has(&c->children, address) ||
         heap_has(c->heap, address))
         return;
     kind = memory_block(&c->heap->memory, address, &low, &high);
-    if (kind == BLOCK_NONE || pointer_set_has(&c->seen, low) || is_leaf(address))
+    if (kind == BLOCK_NONE || address_set_has(&c->seen, low) || is_leaf(address))
         return;
     if (kind == BLOCK_EXACT && is_object_block(c, low))
         return;
@@ -144,7 +144,7 @@ static int visit_child(PyObject *o, void *arg)
 {
     struct candidates *c = arg;
 
-    if (pointer_set_add(&c->children, (uintptr_t)o) >= 0)
+    if (address_set_add(&c->children, (uintptr_t)o) >= 0)
         return 0;
     c->failed = true;
     return 1;
@@ -284,8 +284,8 @@ int candidates_open(struct candidates *c, struct heap *heap, PyObject *referrer,
     c->n = c->n_blocks = c->next = 0;
     c->budget = BUDGET;
     c->have_children = c->own_read = c->failed = false;
-    pointer_set_clear(&c->seen);
-    pointer_set_clear(&c->children);
+    address_set_clear(&c->seen);
+    address_set_clear(&c->children);
     if (heap_memory(heap) < 0)
         return -1;
     if (reach == REACH_OWN)
@@ -345,6 +345,6 @@ void candidates_free(struct candidates *c)
 {
     free(c->words);
     free(c->blocks);
-    pointer_set_free(&c->seen);
-    pointer_set_free(&c->children);
+    address_set_free(&c->seen);
+    address_set_free(&c->children);
 }

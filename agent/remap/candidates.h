@@ -5,7 +5,7 @@
 #define PYHOT_REMAP_CANDIDATES_H
 
 #include "heap.h"
-#include "pointer_set.h"
+#include "address_set.h"
 
 /* What a search starts from besides the referrer's own memory. */
 enum reach {
@@ -25,8 +25,8 @@ struct candidates {
     size_t n, cap;
     struct block *blocks; /* [next, n_blocks): still to be read */
     size_t next, n_blocks, cap_blocks;
-    struct pointer_set seen;     /* starts of blocks */
-    struct pointer_set children; /* objects that the referrer visits */
+    struct address_set seen;     /* starts of blocks */
+    struct address_set children; /* objects that the referrer visits */
     size_t budget;               /* words still to be read */
     bool have_children, own_read, failed;
 };

@@ -1,10 +1,12 @@
 /* Inside the engine: the data that scan, ledger, writers and commit share.
  *
+ *   store.c   the life of a remap: memory, graves, logged stores
  *   heap.c    enumerates all objects known to the collector
  *   keys.c    the map: a bitmap and an open-addressed table, looked up once an edge
  *   scan.c    traverses every object once; result: edges (referrer, key, visits)
  *   ledger.c  for each key: references = found + frames + named holders + ours + residual
- *   field.c   where in the referrer's memory a reference is (the flip test)
+ *   field.c   where in the referrer's memory a reference is (the flip test); candidates.c
+ *             finds the words that may be it, stored.c is the writer that uses it
  *   commit.c  resolve, commit, undo, verify: the order of all writers
  *   writers   types.c instances.c hashed.c weakrefs.c code.c frames.c holders.c
  *
@@ -81,11 +83,15 @@ struct remap {
     struct edge *edges;
     size_t n_edges, cap_edges;
     PyObject **excluded;
-    size_t n_excluded;
+    size_t n_excluded, cap_excluded;
     struct heap *heap; /* all objects of the scan; heap.c */
     struct word_log *log;
+    struct fields *fields; /* field.c */
+    struct chunk *chunks;  /* remap_alloc */
     bool migrate, resolved, committed;
-    size_t objects_scanned, referrers, references_rewritten, unresolved;
+    bool paused, collector_was_on; /* the collector */
+    size_t objects_scanned, referrers, references_rewritten, unresolved, unaccounted;
+    size_t frame_roots, holder_roots; /* rewritten by frames.c, by holders.c */
     size_t rehashed_dicts, rehashed_sets, migrated;
     size_t merged; /* entries of dicts and sets where old and new were both in it */
     PyObject *held;            /* list of {"object","where","count"} */
@@ -93,7 +99,7 @@ struct remap {
     PyObject *by_kind;         /* dict str -> int */
     uint64_t scan_ns, commit_ns;
     PyObject **graves;         /* remap_bury */
-    size_t n_graves, cap_graves;
+    size_t n_graves, cap_graves, n_graves_reserved, n_stores_reserved;
     struct types *types;       /* the writers' own, from remap_alloc */
     struct instances *instances;
     struct dicts *dicts;

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 #include "../cpython/gc_objects.h"
-#include "pointer_set.h"
+#include "address_set.h"
 
 int heap_visit(int (*visit)(PyObject *, void *), void *arg)
 {
@@ -59,25 +59,25 @@ void heap_close(struct remap *r)
 static int leave_out(struct remap *r)
 {
     struct heap *heap = r->heap;
-    struct pointer_set ours = {0};
+    struct address_set ours = {0};
     size_t n = 0;
     int status = 0;
 
     for (size_t i = 0; i < r->n_excluded && status >= 0; i++)
-        status = pointer_set_add(&ours, (uintptr_t)r->excluded[i]);
+        status = address_set_add(&ours, (uintptr_t)r->excluded[i]);
     for (size_t i = 0; i < r->n_graves && status >= 0; i++)
-        status = pointer_set_add(&ours, (uintptr_t)r->graves[i]);
+        status = address_set_add(&ours, (uintptr_t)r->graves[i]);
     if (status < 0) {
-        pointer_set_free(&ours);
+        address_set_free(&ours);
         PyErr_NoMemory();
         return -1;
     }
     for (size_t i = 0; ours.n && i < heap->n; i++)
-        if (!pointer_set_has(&ours, (uintptr_t)heap->objects[i]))
+        if (!address_set_has(&ours, (uintptr_t)heap->objects[i]))
             heap->objects[n++] = heap->objects[i];
     if (ours.n)
         heap->n = n;
-    pointer_set_free(&ours);
+    address_set_free(&ours);
     return 0;
 }
 

@@ -56,7 +56,7 @@ void keys_close(struct remap *r)
     free(r->keys);
     if (r->table) {
         free(r->table->slots);
-        pointer_set_free(&r->table->values);
+        address_set_free(&r->table->values);
     }
     free(r->table);
 }
@@ -122,7 +122,7 @@ static int append(struct remap *r, PyObject *old, PyObject *new_, bool derived)
     }
     if (r->n_keys * 2 > r->table->mask && table_grow(r) < 0)
         return -1;
-    if (pointer_set_add(&r->table->values, (uintptr_t)new_) < 0) {
+    if (address_set_add(&r->table->values, (uintptr_t)new_) < 0) {
         PyErr_NoMemory();
         return -1;
     }
@@ -150,7 +150,7 @@ int remap_add(struct remap *r, PyObject *old, PyObject *new_)
         return refuse(old, "it has two different replacements");
     if (check_old(old, new_) < 0)
         return -1;
-    if (keys_find(r, new_) >= 0 || pointer_set_has(&r->table->values, (uintptr_t)old))
+    if (keys_find(r, new_) >= 0 || address_set_has(&r->table->values, (uintptr_t)old))
         return refuse(old, "a replacement is itself to be replaced");
     return append(r, old, new_, false);
 }
@@ -176,7 +176,7 @@ int remap_add_derived(struct remap *r, PyObject *old, PyObject *new_)
         return refuse(old, "a replacement is itself to be replaced");
     if (append(r, old, new_, true) < 0)
         return -1;
-    if (pointer_set_has(&r->table->values, (uintptr_t)old))
+    if (address_set_has(&r->table->values, (uintptr_t)old))
         redirect(r, old, new_);
     return 0;
 }

@@ -4,7 +4,7 @@
 #define PYHOT_REMAP_KEYS_H
 
 #include "engine.h"
-#include "pointer_set.h"
+#include "address_set.h"
 
 enum { BITMAP_BITS = 1 << 19 };
 
@@ -12,7 +12,7 @@ struct key_table {
     unsigned char bitmap[BITMAP_BITS / 8];
     uint32_t *slots; /* index + 1 into r->keys, 0: free; never more than half full */
     size_t mask;
-    struct pointer_set values;
+    struct address_set values;
 };
 
 static inline size_t keys_hash(const PyObject *o)

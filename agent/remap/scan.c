@@ -27,7 +27,7 @@ struct scan {
      * by code, anything by a tuple that was untracked.  Then all objects found on the way
      * that the heap's list lacks are traversed too. */
     bool deep;
-    struct pointer_set seen;
+    struct address_set seen;
     PyObject **todo;
     size_t n_todo, cap_todo;
 };
@@ -86,7 +86,7 @@ static bool is_unlisted(PyObject *o)
 
 static bool remember(struct scan *s, PyObject *o)
 {
-    int added = pointer_set_add(&s->seen, (uintptr_t)o);
+    int added = address_set_add(&s->seen, (uintptr_t)o);
 
     if (added <= 0)
         return added == 0;
@@ -238,7 +238,7 @@ int scan(struct remap *r, size_t first, struct edges *edges)
     }
     free(s.last_edge);
     free(s.todo);
-    pointer_set_free(&s.seen);
+    address_set_free(&s.seen);
     if (status < 0) {
         free(edges->items);
         memset(edges, 0, sizeof *edges);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../cpython/collector.h"
+#include "field.h"
 #include "heap.h"
 #include "keys.h"
 #include "ledger.h"
@@ -29,6 +30,7 @@ struct remap *remap_new(void)
 {
     struct remap *r = calloc(1, sizeof *r);
 
+    writers_prepare_process();
     if (!r) {
         PyErr_NoMemory();
         return NULL;
@@ -55,6 +57,7 @@ void remap_free(struct remap *r)
         return;
     PyErr_Fetch(&type, &value, &traceback);
     remap_resume_collector(r);
+    field_close(r);
     heap_close(r);
     ledger_close(r);
     for (size_t i = 0; i < r->n_graves; i++)

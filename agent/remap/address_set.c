@@ -1,11 +1,11 @@
-#include "pointer_set.h"
+#include "address_set.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { FIRST_SLOTS = 256 };
 
-static size_t slot_of(const struct pointer_set *set, uintptr_t pointer)
+static size_t slot_of(const struct address_set *set, uintptr_t pointer)
 {
     size_t i = (size_t)((pointer >> 3) * UINT64_C(0x9E3779B97F4A7C15) >> 30) & set->mask;
 
@@ -14,9 +14,9 @@ static size_t slot_of(const struct pointer_set *set, uintptr_t pointer)
     return i;
 }
 
-static int grow(struct pointer_set *set)
+static int grow(struct address_set *set)
 {
-    struct pointer_set bigger = {.n = set->n};
+    struct address_set bigger = {.n = set->n};
     size_t n = set->slots ? 2 * (set->mask + 1) : FIRST_SLOTS;
 
     bigger.slots = calloc(n, sizeof *bigger.slots);
@@ -31,7 +31,7 @@ static int grow(struct pointer_set *set)
     return 0;
 }
 
-int pointer_set_add(struct pointer_set *set, uintptr_t pointer)
+int address_set_add(struct address_set *set, uintptr_t pointer)
 {
     size_t i;
 
@@ -45,15 +45,15 @@ int pointer_set_add(struct pointer_set *set, uintptr_t pointer)
     return 1;
 }
 
-bool pointer_set_has(const struct pointer_set *set, uintptr_t pointer)
+bool address_set_has(const struct address_set *set, uintptr_t pointer)
 {
     return set->slots && set->slots[slot_of(set, pointer)];
 }
 
-void pointer_set_clear(struct pointer_set *set)
+void address_set_clear(struct address_set *set)
 {
     if (set->slots && set->mask >= FIRST_SLOTS) {
-        pointer_set_free(set);
+        address_set_free(set);
         return;
     }
     if (set->n)
@@ -61,7 +61,7 @@ void pointer_set_clear(struct pointer_set *set)
     set->n = 0;
 }
 
-void pointer_set_free(struct pointer_set *set)
+void address_set_free(struct address_set *set)
 {
     free(set->slots);
     memset(set, 0, sizeof *set);

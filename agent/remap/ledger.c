@@ -1,0 +1,217 @@
+#include "ledger.h"
+
+#include "../cpython/refcount.h"
+
+int ledger_open(struct remap *r)
+{
+    r->held = PyList_New(0);
+    r->frames_on_old = PyList_New(0);
+    r->by_kind = PyDict_New();
+    return r->held && r->frames_on_old && r->by_kind ? 0 : -1;
+}
+
+void ledger_close(struct remap *r)
+{
+    Py_DecRef(r->held);
+    Py_DecRef(r->frames_on_old);
+    Py_DecRef(r->by_kind);
+}
+
+static Py_ssize_t residual_of(const struct key *k)
+{
+    if (refcount_immortal(k->old))
+        return 0;
+    return k->refcount - (Py_ssize_t)(k->visits + k->frames + k->held);
+}
+
+/* A residual below 0 comes from references that are visited but not counted (from 3.14 on,
+ * in frames); it makes up for no other key's. */
+size_t ledger_unaccounted(const struct remap *r)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < r->n_keys; i++) {
+        Py_ssize_t residual = residual_of(&r->keys[i]);
+
+        if (residual > 0 && !r->keys[i].is_code)
+            sum += (size_t)residual;
+    }
+    return sum;
+}
+
+size_t remap_unresolved(const struct remap *r)
+{
+    return r->unresolved;
+}
+
+/* --- names */
+
+static PyObject *qualified_name(PyObject *module, PyObject *name)
+{
+    if (module && name && is_str(module) && is_str(name))
+        return PyUnicode_FromFormat("%U.%U", module, name);
+    return NULL;
+}
+
+/* A class's __module__ from its own namespace: asking the class could run code. */
+static PyObject *class_name(PyTypeObject *type)
+{
+    PyObject *module = type->tp_dict ? PyDict_GetItemString(type->tp_dict, "__module__") : NULL;
+
+    if (module && is_str(module))
+        return PyUnicode_FromFormat("%U.%s", module, type->tp_name);
+    return PyUnicode_FromString(type->tp_name);
+}
+
+/* What the object is called, without running code of the target.  New reference. */
+static PyObject *name_of(PyObject *o)
+{
+    PyObject *module, *name, *text = NULL;
+
+    if (is_type(o))
+        return class_name((PyTypeObject *)o);
+    if (type_of(o) == &PyFunction_Type) {
+        module = PyObject_GetAttrString(o, "__module__");
+        name = PyObject_GetAttrString(o, "__qualname__");
+        text = qualified_name(module, name);
+        Py_DecRef(module);
+        Py_DecRef(name);
+        PyErr_Clear();
+    }
+    return text ? text : PyUnicode_FromFormat("%s object", type_of(o)->tp_name);
+}
+
+/* --- what is held */
+
+int remap_hold(struct remap *r, uint32_t key, const char *where, size_t count)
+{
+    PyObject *name = name_of(r->keys[key].old);
+    PyObject *entry = name ? Py_BuildValue("{sOsssn}", "object", name, "where", where, "count",
+                                           (Py_ssize_t)count)
+                           : NULL;
+    int status = entry ? PyList_Append(r->held, entry) : -1;
+
+    Py_DecRef(name);
+    Py_DecRef(entry);
+    if (status == 0)
+        r->keys[key].held += count;
+    return status;
+}
+
+/* Entries that say the same of the same become one.  New reference to a list. */
+static PyObject *merged_held(const struct remap *r)
+{
+    PyObject *index = PyDict_New(), *list = PyList_New(0);
+    int status = index && list ? 0 : -1;
+
+    for (Py_ssize_t i = 0; status == 0 && i < PyList_Size(r->held); i++) {
+        PyObject *entry = PyList_GetItem(r->held, i), *first, *sum, *copy;
+        PyObject *id = PyTuple_Pack(2, PyDict_GetItemString(entry, "object"),
+                                    PyDict_GetItemString(entry, "where"));
+        long count = PyLong_AsLong(PyDict_GetItemString(entry, "count"));
+
+        if (!id) {
+            status = -1;
+            break;
+        }
+        first = PyDict_GetItemWithError(index, id);
+        if (first) {
+            sum = PyLong_FromLong(count + PyLong_AsLong(PyDict_GetItemString(first, "count")));
+            status = sum ? PyDict_SetItemString(first, "count", sum) : -1;
+            Py_DecRef(sum);
+        } else {
+            copy = PyDict_Copy(entry);
+            status = copy && PyDict_SetItem(index, id, copy) == 0 ? PyList_Append(list, copy) : -1;
+            Py_DecRef(copy);
+        }
+        Py_DecRef(id);
+    }
+    Py_DecRef(index);
+    if (status == 0)
+        return list;
+    Py_DecRef(list);
+    return NULL;
+}
+
+/* --- reports */
+
+PyObject *remap_report(struct remap *r)
+{
+    PyObject *held = merged_held(r);
+    PyObject *frames = held ? PySequence_List(r->frames_on_old) : NULL;
+    PyObject *kinds = frames ? PyDict_Copy(r->by_kind) : NULL;
+
+    if (!kinds) {
+        Py_DecRef(held);
+        Py_DecRef(frames);
+        return NULL;
+    }
+    return Py_BuildValue(
+        "{snsnsnsNs{snsn}snsnsnsnsNsNs{sdsd}}", "objects_scanned", (Py_ssize_t)r->objects_scanned,
+        "referrers", (Py_ssize_t)r->referrers, "references_rewritten",
+        (Py_ssize_t)r->references_rewritten, "by_kind", kinds, "rehashed", "dict",
+        (Py_ssize_t)r->rehashed_dicts, "set", (Py_ssize_t)r->rehashed_sets, "merged",
+        (Py_ssize_t)r->merged, "migrated", (Py_ssize_t)r->migrated, "unresolved",
+        (Py_ssize_t)r->unresolved, "unaccounted", (Py_ssize_t)r->unaccounted, "held", held,
+        "frames_on_old_code", frames, "time", "scan_ms", (double)r->scan_ns / 1e6, "commit_ms",
+        (double)r->commit_ns / 1e6);
+}
+
+/* Which writers' edges name the key, by kind.  New reference. */
+static PyObject *kinds_of(const struct remap *r, size_t key)
+{
+    PyObject *kinds = PyDict_New();
+
+    for (size_t i = 0; kinds && i < r->n_edges; i++) {
+        const struct edge *e = &r->edges[i];
+        const char *kind = e->writer ? e->writer->kind : "unresolved";
+        PyObject *known, *sum;
+
+        if (e->key != key)
+            continue;
+        known = PyDict_GetItemString(kinds, kind);
+        sum = PyLong_FromSsize_t((Py_ssize_t)e->visits + (known ? PyLong_AsSsize_t(known) : 0));
+        if (!sum || PyDict_SetItemString(kinds, kind, sum) < 0) {
+            Py_DecRef(kinds);
+            kinds = NULL;
+        }
+        Py_DecRef(sum);
+    }
+    return kinds;
+}
+
+PyObject *remap_report_key(struct remap *r, PyObject *old)
+{
+    ptrdiff_t key = keys_find(r, old);
+    PyObject *kinds;
+
+    if (key < 0) {
+        PyErr_SetString(PyExc_KeyError, "not in the map");
+        return NULL;
+    }
+    kinds = kinds_of(r, (size_t)key);
+    if (!kinds)
+        return NULL;
+    return Py_BuildValue("{snsNsn}", "references", r->keys[key].refcount, "by_kind", kinds,
+                         "residual", residual_of(&r->keys[key]));
+}
+
+PyObject *remap_migrated(struct remap *r)
+{
+    PyObject *list = PyList_New(0);
+
+    for (size_t i = 0; list && i < r->n_keys; i++) {
+        const struct key *k = &r->keys[i];
+        PyObject *pair;
+
+        if (!k->derived || keys_find(r, (PyObject *)type_of(k->old)) < 0)
+            continue;
+        pair = PyTuple_Pack(2, k->old, k->new_);
+        if (!pair || PyList_Append(list, pair) < 0) {
+            Py_DecRef(list);
+            list = NULL;
+        }
+        Py_DecRef(pair);
+    }
+    return list;
+}
