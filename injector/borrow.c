@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ptrace.h>
 
 #include "cleanup.h"
@@ -32,6 +33,7 @@ struct error *borrow_begin(struct borrow *borrow, struct tracee *tracee,
                           &borrow->frame, &size);
     if (!frame)
         return tracee_error(tracee, errno, "make a signal frame for");
+    memcpy(borrow->frame_head, frame, sizeof borrow->frame_head);
     if (tracee_write(tracee, borrow->frame, frame, size))
         return tracee_error(tracee, errno, "write below the stack of");
     fault_point("frame-written");
@@ -69,12 +71,33 @@ static struct error *run_to_stop(struct borrow *borrow, uint64_t deadline_ns,
     return NULL;
 }
 
-struct error *borrow_syscall(struct borrow *borrow, long number, const uint64_t arguments[6],
-                             uint64_t deadline_ns, long *result)
+/* A second frame, inside of the first: returning to it makes the call, which returns to the first.
+ * Its address is *sp. */
+static struct error *write_undo(struct borrow *borrow, const struct borrow_syscall *undo,
+                                uint64_t *sp)
+{
+    unsigned char frame[ARCH_FRAME_HEAD];
+    struct arch_registers registers = borrow->saved;
+
+    arch_aim_syscall(&registers, borrow->gadgets, borrow->frame, undo->number, undo->arguments);
+    memcpy(frame, borrow->frame_head, sizeof frame);
+    arch_redirect_frame(frame, &registers);
+    *sp = borrow->frame - ARCH_FRAME_STEP;
+    if (tracee_write(borrow->tracee, *sp, frame, sizeof frame))
+        return tracee_error(borrow->tracee, errno, "write below the stack of");
+    return NULL;
+}
+
+struct error *borrow_syscall(struct borrow *borrow, const struct borrow_syscall *call,
+                             const struct borrow_syscall *undo, uint64_t deadline_ns, long *result)
 {
     struct arch_registers registers = borrow->saved;
-    arch_aim_syscall(&registers, borrow->gadgets, borrow->frame, number, arguments);
-    struct error *error = aim(borrow, &registers);
+    uint64_t sp = borrow->frame;
+    struct error *error = undo ? write_undo(borrow, undo, &sp) : NULL;
+
+    arch_aim_syscall(&registers, borrow->gadgets, sp, call->number, call->arguments);
+    if (!error)
+        error = aim(borrow, &registers);
     if (!error)
         error = run_to_stop(borrow, deadline_ns, &registers); /* its entry */
     if (!error)

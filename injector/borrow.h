@@ -20,6 +20,7 @@ struct borrow {
     struct arch_vectors saved_vectors;
     uint64_t saved_mask;
     uint64_t frame; /* address of the signal frame */
+    unsigned char frame_head[ARCH_FRAME_HEAD];
     bool masked;
 };
 
@@ -27,9 +28,15 @@ struct borrow {
 struct error *borrow_begin(struct borrow *, struct tracee *, const struct arch_gadgets *)
     __attribute__((warn_unused_result));
 
-/* One system call; *result is what the kernel returned, -errno too. */
-struct error *borrow_syscall(struct borrow *, long number, const uint64_t arguments[6],
-                             uint64_t deadline_ns, long *result)
+struct borrow_syscall {
+    long number;
+    uint64_t arguments[6];
+};
+
+/* One system call; *result is what the kernel returned, -errno too.  `undo`, if not NULL, is the
+ * call that the thread makes after it, on its own way back, if we are not there any more. */
+struct error *borrow_syscall(struct borrow *, const struct borrow_syscall *,
+                             const struct borrow_syscall *undo, uint64_t deadline_ns, long *result)
     __attribute__((warn_unused_result));
 
 /* Calls the stub at `function`, which ends in a system call at gadgets->syscall_return

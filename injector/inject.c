@@ -1,9 +1,9 @@
 /* The sequence (inject.h).  In the borrowed thread only three things happen: two pages are mapped,
  * made usable, and a thread is started; all else is that thread's doing (stub/).
  *
- * What a pyhot that is killed leaves behind: between the mmap and the call that follows it, two
- * unused pages.  At any other instant nothing: our thread waits STUB_PATIENCE_MS for us, then
- * closes and unmaps everything and ends. */
+ * What a pyhot that is killed leaves behind: nothing.  Until the thread is started the borrowed
+ * one unmaps the pages on its way back; from then on our thread waits STUB_PATIENCE_MS for us,
+ * then closes and unmaps everything and ends. */
 #include "inject.h"
 
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -140,29 +141,71 @@ static bool still_valid(const struct codemap *map, const struct arch_gadgets *ga
     return agent && strstr(agent->path, AGENT_MEMFD_NAME);
 }
 
-/* Maps the region and starts our thread in it. */
+/* An address for the region, in the middle of the widest gap between the target's mappings.  We
+ * choose it because then the undoing munmap is known before the mmap is made; it is random in so
+ * wide a gap that no other thread will be given the same one meanwhile. */
+static uint64_t choose_address(const struct target *view)
+{
+    uint64_t start = 0, width = 0, random = 0;
+    for (size_t i = 0; i + 1 < view->n_maps; i++) {
+        uint64_t gap = view->maps[i + 1].start - view->maps[i].end;
+        /* [vsyscall] is beyond the addresses that a process can map. */
+        if (gap > width && (int64_t)view->maps[i + 1].start > 0) {
+            start = view->maps[i].end;
+            width = gap;
+        }
+    }
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
+        random = monotonic_ns() * 0x9e3779b97f4a7c15u;
+    return (start + width / 4 + random % (width / 2 + 1)) / PAGE * PAGE;
+}
+
+static struct error *map_region(struct borrow *borrow, uint64_t address, uint64_t deadline_ns)
+{
+    const struct borrow_syscall map = {
+        SYS_mmap,
+        {address, STUB_REGION_SIZE, PROT_READ | PROT_EXEC,
+         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, ~0ull, 0},
+    };
+    const struct borrow_syscall unmap = {SYS_munmap, {address, STUB_REGION_SIZE}};
+    long result = 0, status;
+    struct error *error = borrow_syscall(borrow, &map, &unmap, deadline_ns, &result);
+    if (error || (uint64_t)result == address)
+        return error;
+    int errnum = (int)-result;
+    if (result > 0 || result < -PAGE) {
+        /* A kernel before 4.17 takes the address for a wish, and it was not free. */
+        const struct borrow_syscall undo = {SYS_munmap, {(uint64_t)result, STUB_REGION_SIZE}};
+        error = borrow_syscall(borrow, &undo, NULL, deadline_ns, &status);
+        errnum = EEXIST;
+    }
+    return error ? error
+                 : error_errno(EXIT_CANNOT_ATTACH, "no-memory", errnum,
+                               "process %d may not map memory for code",
+                               (int)borrow->tracee->pid);
+}
+
+/* Maps the region at `region` and starts our thread in it. */
 static struct error *start_thread(struct borrow *borrow, const struct stub_params *params,
-                                  uint64_t deadline_ns, uint64_t *region)
+                                  uint64_t region, uint64_t deadline_ns)
 {
     const struct tracee *tracee = borrow->tracee;
-    const uint64_t mapping[6] = {0, STUB_REGION_SIZE, PROT_READ | PROT_EXEC,
-                                 MAP_PRIVATE | MAP_ANONYMOUS, ~0ull, 0};
-    long result = 0;
-    struct error *error = borrow_syscall(borrow, SYS_mmap, mapping, deadline_ns, &result);
+    struct error *error = map_region(borrow, region, deadline_ns);
     if (error)
         return error;
-    if (result < 0 && result > -PAGE)
-        return error_errno(EXIT_CANNOT_ATTACH, "no-memory", (int)-result,
-                           "process %d may not map memory for code", (int)tracee->pid);
-    *region = (uint64_t)result;
     fault_point("mapped");
-    if (tracee_poke(tracee, *region, stub_blob, (size_t)(stub_blob_end - stub_blob)) ||
-        tracee_poke(tracee, *region + STUB_PARAMS, params, sizeof *params))
-        return tracee_error(tracee, errno, "write to the new pages of");
+    if (tracee_poke(tracee, region, stub_blob, (size_t)(stub_blob_end - stub_blob)) ||
+        tracee_poke(tracee, region + STUB_PARAMS, params, sizeof *params)) {
+        const struct borrow_syscall unmap = {SYS_munmap, {region, STUB_REGION_SIZE}};
+        long status;
+        error = tracee_error(tracee, errno, "write to the new pages of");
+        error_free(borrow_syscall(borrow, &unmap, NULL, deadline_ns, &status));
+        return error;
+    }
     fault_point("code-written");
 
     int errnum = 0;
-    error = borrow_call_stub(borrow, *region, *region, deadline_ns, &errnum);
+    error = borrow_call_stub(borrow, region, region, deadline_ns, &errnum);
     if (!error && errnum)
         error = error_hint(error_errno(EXIT_CANNOT_ATTACH, "no-thread", errnum,
                                        "process %d may not start a thread", (int)tracee->pid),
@@ -198,7 +241,8 @@ static struct error *borrow_a_thread(struct injection *injection, const struct t
         if (!error)
             error = borrow_begin(&borrow, &tracee, &gadgets);
         if (!error) {
-            error = start_thread(&borrow, &params, deadline_ns, region);
+            *region = choose_address(&map.view);
+            error = start_thread(&borrow, &params, *region, deadline_ns);
             borrow_end(&borrow);
         }
         tracee_release(&tracee);

@@ -73,6 +73,12 @@ const char *arch_unfit(pid_t tid);
 void *arch_signal_frame(const struct arch_registers *, const struct arch_vectors *, uint64_t mask,
                         const struct arch_gadgets *, uint64_t *address, size_t *size);
 
+/* Changes a copy of a signal frame's first ARCH_FRAME_HEAD bytes into one that goes on with these
+ * registers, all signals blocked.  It may lie anywhere; it refers to the vector state of the
+ * frame that it was copied from.  A frame's address plus or minus ARCH_FRAME_STEP is aligned. */
+enum { ARCH_FRAME_HEAD = 440, ARCH_FRAME_STEP = 448 };
+void arch_redirect_frame(void *frame, const struct arch_registers *);
+
 /* Registers for one call that ends in the signal frame at `sp`. */
 void arch_aim_syscall(struct arch_registers *, const struct arch_gadgets *, uint64_t sp,
                       long number, const uint64_t arguments[6]);

@@ -49,7 +49,7 @@ struct signal_frame {
     char siginfo[128];
 };
 _Static_assert(offsetof(struct signal_frame, r8) == 48, "struct ucontext of asm/ucontext.h");
-_Static_assert(sizeof(struct signal_frame) == 440, "struct rt_sigframe");
+_Static_assert(sizeof(struct signal_frame) == ARCH_FRAME_HEAD, "struct rt_sigframe");
 
 enum { UC_FP_XSTATE = 1, UC_SIGCONTEXT_SS = 2, UC_STRICT_RESTORE_SS = 4 };
 
@@ -244,6 +244,25 @@ static void prepare_restart(struct signal_frame *frame, const struct user_regs_s
     }
 }
 
+static void set_registers(struct signal_frame *frame, const struct user_regs_struct *r)
+{
+    frame->r8 = r->r8, frame->r9 = r->r9, frame->r10 = r->r10, frame->r11 = r->r11;
+    frame->r12 = r->r12, frame->r13 = r->r13, frame->r14 = r->r14, frame->r15 = r->r15;
+    frame->di = r->rdi, frame->si = r->rsi, frame->bp = r->rbp, frame->bx = r->rbx;
+    frame->dx = r->rdx, frame->ax = r->rax, frame->cx = r->rcx, frame->sp = r->rsp;
+    frame->ip = r->rip, frame->flags = r->eflags;
+    frame->cs = (uint16_t)r->cs, frame->ss = (uint16_t)r->ss;
+}
+
+void arch_redirect_frame(void *frame, const struct arch_registers *registers)
+{
+    struct signal_frame head;
+    memcpy(&head, frame, sizeof head);
+    set_registers(&head, &registers->user);
+    head.mask = ~0ull;
+    memcpy(frame, &head, sizeof head);
+}
+
 void *arch_signal_frame(const struct arch_registers *registers,
                         const struct arch_vectors *vectors, uint64_t mask,
                         const struct arch_gadgets *gadgets, uint64_t *address, size_t *size)
@@ -262,14 +281,10 @@ void *arch_signal_frame(const struct arch_registers *registers,
         .return_address = gadgets->sigreturn,
         .uc_flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS,
         .uc_stack = {.flags = NO_SUCH_STACK_MODE},
-        .r8 = r->r8, .r9 = r->r9, .r10 = r->r10, .r11 = r->r11,
-        .r12 = r->r12, .r13 = r->r13, .r14 = r->r14, .r15 = r->r15,
-        .di = r->rdi, .si = r->rsi, .bp = r->rbp, .bx = r->rbx,
-        .dx = r->rdx, .ax = r->rax, .cx = r->rcx, .sp = r->rsp,
-        .ip = r->rip, .flags = r->eflags,
-        .cs = (uint16_t)r->cs, .ss = (uint16_t)r->ss,
-        .fpstate = fpstate, .mask = mask,
+        .fpstate = fpstate,
+        .mask = mask,
     };
+    set_registers(&frame, r);
     prepare_restart(&frame, r);
 
     *address = at;
