@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpython/frame.h"
 #include "cpython/introspect.h"
+#include "cpython/version.h"
 
 /* Thread._name (Lib/threading.py, 3.8 to 3.15) of the thread with this identifier, past any
  * property of a subclass; otherwise the identifier.  New reference. */
@@ -100,6 +102,7 @@ int running_frames_read(struct running_frames *frames)
     int result = 0;
 
     memset(frames, 0, sizeof *frames);
+    frame_layout_known(); /* now, as it runs code to find out */
     while (threads && result == 0 && PyDict_Next(threads, &position, &identifier, &frame))
         result = add_thread(frames, identifier, frame);
     Py_DecRef(threads);
@@ -120,26 +123,62 @@ PyObject *frame_title(const struct running_frame *frame)
                                 frame->line);
 }
 
+/* The names of the places in frame_fields.locals, in their order: from 3.11 on a cell variable
+ * that is an argument has one place, not two (Objects/codeobject.c).  New reference. */
+static PyObject *names_of_locals(PyObject *code)
+{
+    PyObject *variables = PyObject_GetAttrString(code, "co_varnames");
+    PyObject *cells = PyObject_GetAttrString(code, "co_cellvars");
+    PyObject *outer = PyObject_GetAttrString(code, "co_freevars");
+    PyObject *names = variables ? PySequence_List(variables) : NULL;
+    int result = names && cells && outer ? 0 : -1;
+
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_Size(cells); i++) {
+        PyObject *name = PyTuple_GetItem(cells, i);
+        int shared = cpython_minor() >= 11 ? PySequence_Contains(variables, name) : 0;
+        result = shared ? (shared < 0 ? -1 : 0) : PyList_Append(names, name);
+    }
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_Size(outer); i++)
+        result = PyList_Append(names, PyTuple_GetItem(outer, i));
+    Py_DecRef(variables);
+    Py_DecRef(cells);
+    Py_DecRef(outer);
+    if (result == 0)
+        return names;
+    Py_DecRef(names);
+    return NULL;
+}
+
+/* The value of the variable in this place: a new reference, or NULL. */
+static PyObject *value_in(PyObject *place)
+{
+    if (place && type_of(place) == &PyCell_Type)
+        return PyCell_Get(place);
+    Py_IncRef(place);
+    return place;
+}
+
 int frame_locals(const struct running_frame *frame,
                  int (*visit)(PyObject *name, PyObject *value, void *arg), void *arg)
 {
-    static const char *const kinds[] = {"co_varnames", "co_cellvars", "co_freevars"};
-    int result = 0;
+    PyObject *names = names_of_locals(frame->code);
+    struct frame_fields fields;
+    bool known = frame_layout_known();
+    int result = !names || (known && !frame_open(frame->frame, &fields)) ? -1 : 0;
+    size_t n = result == 0 ? (size_t)PyList_Size(names) : 0;
 
-    if (!PyFrame_GetVar)
-        return 0;
-    for (size_t k = 0; result == 0 && k < sizeof kinds / sizeof *kinds; k++) {
-        PyObject *names = PyObject_GetAttrString(frame->code, kinds[k]);
-        if (!names)
-            return -1;
-        for (Py_ssize_t i = 0; result == 0 && i < PyTuple_Size(names); i++) {
-            PyObject *name = PyTuple_GetItem(names, i);
-            PyObject *value = PyFrame_GetVar(frame->frame, name);
-            PyErr_Clear(); /* not bound yet */
-            result = value ? visit(name, value, arg) : 0;
-            Py_DecRef(value);
-        }
-        Py_DecRef(names);
+    if (known && n > fields.n_locals)
+        n = fields.n_locals;
+    for (size_t i = 0; result == 0 && i < n; i++) {
+        PyObject *name = PyList_GetItem(names, (Py_ssize_t)i), *value = NULL;
+        if (known)
+            value = value_in(fields.locals[i]);
+        else if (PyFrame_GetVar)
+            value = PyFrame_GetVar(frame->frame, name);
+        PyErr_Clear(); /* not bound */
+        result = value ? visit(name, value, arg) : 0;
+        Py_DecRef(value);
     }
+    Py_DecRef(names);
     return result;
 }

@@ -1,4 +1,5 @@
-/* The running frames of all threads, innermost first.  GIL held; runs no Python code.  */
+/* The running frames of all threads, innermost first.  GIL held; runs no Python code of the
+ * target. */
 #ifndef PYHOT_STALE_FRAMES_H
 #define PYHOT_STALE_FRAMES_H
 
@@ -24,8 +25,8 @@ void running_frames_clear(struct running_frames *);
 /* "frame of Thread-2 in worker() line 88".  New reference. */
 PyObject *frame_title(const struct running_frame *);
 
-/* Calls visit(name, value, arg) for each local variable that can be read without making the
- * frame's f_locals: from 3.12 on.  Up to 3.10 the frame itself refers to them. */
+/* Calls visit(name, value, arg) for each local variable of a function's frame, without making
+ * its f_locals.  0; what visit returned if not 0; -1 with an exception. */
 int frame_locals(const struct running_frame *,
                  int (*visit)(PyObject *name, PyObject *value, void *arg), void *arg);
 

@@ -391,6 +391,12 @@ static void drop(struct generation *generation)
     Py_DecRef(generation->name);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return PyUnicode_Compare(((const struct generation *)a)->name,
+                             ((const struct generation *)b)->name);
+}
+
 int generations_find(struct generations *found, PyObject *module)
 {
     struct heap_search search = {.found = found, .module = module};
@@ -412,6 +418,8 @@ int generations_find(struct generations *found, PyObject *module)
             found->items[kept++] = found->items[i];
     }
     found->n = kept;
+    if (kept)
+        qsort(found->items, kept, sizeof *found->items, by_name);
     return 0;
 }
 

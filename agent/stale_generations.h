@@ -21,7 +21,7 @@ struct generations {
     size_t n, cap;
 };
 
-/* All of the process, or with `module` (a str, else NULL) those of one module.  GIL held; it is
+/* All of the process, or with `module` (a str, else NULL) those of one module, sorted by name.  GIL held; it is
  * released while source is read; runs no Python code.  0, or -1 with an exception;
  * generations_clear in either case. */
 int generations_find(struct generations *, PyObject *module);

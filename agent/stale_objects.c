@@ -54,15 +54,16 @@ static int add_local_root(PyObject *name, PyObject *value, void *arg)
     return graph_add_root(&root->survey->graph, value, title);
 }
 
-/* The frame's object leads to its variables up to 3.10; from 3.11 on it is silent about them. */
+/* Variables by their names; what else the frame refers to (up to 3.10 its object tells) just by
+ * the frame. */
 static int add_frame_root(struct survey *survey, const struct running_frame *frame)
 {
     PyObject *title = frame_title(frame);
     struct frame_root root = {survey, title ? PyUnicode_AsUTF8(title) : NULL};
-    int result = root.title ? graph_add_root(&survey->graph, frame->frame, root.title) : -1;
+    int result = root.title ? frame_locals(frame, add_local_root, &root) : -1;
 
     if (result == 0)
-        result = frame_locals(frame, add_local_root, &root);
+        result = graph_add_root(&survey->graph, frame->frame, root.title);
     Py_DecRef(title);
     return result;
 }
@@ -143,6 +144,7 @@ static bool counts(const struct survey *survey, uint32_t node, PyObject *object)
     return !is_within_old_class(survey, node);
 }
 
+/* Appends the path to `node`, and on to `object` if that is not NULL. */
 static int add_held_by(struct survey *survey, PyObject *held_by, uint32_t node, PyObject *object)
 {
     PyObject *path, *entry;
@@ -161,16 +163,45 @@ static int add_held_by(struct survey *survey, PyObject *held_by, uint32_t node, 
 
 /* --- the report */
 
-/* Adds to the entry of this name and kind, or makes one.  Takes the reference to `held_by`. */
+/* Several generations of one name are one entry. */
+static int join(PyObject *entry, size_t count, PyObject *held_by)
+{
+    PyObject *more = dict_get(entry, "held_by");
+    Py_ssize_t n = PyList_Size(more);
+    PyObject *sum = PyLong_FromSsize_t(PyLong_AsSsize_t(dict_get(entry, "count")) +
+                                       (Py_ssize_t)count);
+    int result = sum ? PyDict_SetItemString(entry, "count", sum) : -1;
+
+    if (result == 0)
+        result = PyList_SetSlice(more, n, n, held_by);
+    Py_DecRef(sum);
+    return result;
+}
+
+/* Takes the reference to `held_by`. */
 static int report(struct survey *survey, PyObject *name, const char *kind, size_t count,
                   PyObject *held_by)
 {
-    PyObject *entry = Py_BuildValue("{s:O,s:s,s:n,s:N}", "object", name, "kind", kind, "count",
-                                    (Py_ssize_t)count, "held_by", held_by);
-    int result = entry ? PyList_Append(survey->report, entry) : -1;
+    Py_ssize_t n = PyList_Size(survey->report);
+    PyObject *last = n ? PyList_GetItem(survey->report, n - 1) : NULL, *entry;
+    int result;
 
+    if (last && PyUnicode_Compare(dict_get(last, "object"), name) == 0 &&
+        str_is(dict_get(last, "kind"), kind)) {
+        result = join(last, count, held_by);
+        Py_DecRef(held_by);
+        return result;
+    }
+    entry = Py_BuildValue("{s:O,s:s,s:n,s:N}", "object", name, "kind", kind, "count",
+                          (Py_ssize_t)count, "held_by", held_by);
+    result = entry ? PyList_Append(survey->report, entry) : -1;
     Py_DecRef(entry);
     return result;
+}
+
+static bool is_root(const struct survey *survey, uint32_t node)
+{
+    return node != GRAPH_NONE && survey->graph.nodes[node].parent & GRAPH_ROOT;
 }
 
 static int report_target(struct survey *survey, const struct generation *generation)
@@ -180,6 +211,8 @@ static int report_target(struct survey *survey, const struct generation *generat
     int result = held_by ? 0 : -1;
     size_t n = target->n_holders < MAX_HOLDERS ? target->n_holders : MAX_HOLDERS;
 
+    if (result == 0 && is_root(survey, target->node))
+        result = add_held_by(survey, held_by, target->node, NULL);
     for (size_t i = 0; result == 0 && i < n; i++) {
         if (counts(survey, target->holders[i], target->object))
             result = add_held_by(survey, held_by, target->holders[i], target->object);
@@ -279,9 +312,10 @@ static int search(struct survey *survey)
         result = add_roots(survey);
     if (result == 0)
         result = graph_search(&survey->graph);
-    for (size_t i = 0; result == 0 && i < survey->generations.n; i++) {
+    for (size_t i = 0; result == 0 && i < survey->generations.n; i++)
         result = report_target(survey, &survey->generations.items[i]);
-        if (result == 0 && is_type(survey->generations.items[i].old))
+    for (size_t i = 0; result == 0 && i < survey->generations.n; i++) {
+        if (is_type(survey->generations.items[i].old))
             result = report_instances(survey, &survey->generations.items[i]);
     }
     graph_clear(&survey->graph);
