@@ -236,8 +236,12 @@ static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
     }
     if (new_ == was)
         return 0; /* bound in a branch that did not run; somebody changed it meanwhile */
-    if (binding && binding->kind == BINDS_IMPORT)
+    if (binding && binding->kind == BINDS_IMPORT) {
+        /* A definition that moved to another module of the transaction is still the same. */
+        if (is_ours(scope->pairing, old) && is_ours(scope->pairing, new_))
+            return pair_definition_name(scope, name, old, new_);
         return pair_data_name(scope, name, old, new_);
+    }
     if (is_definition(scope->pairing, new_) ||
         (binding && (binding->kind == BINDS_FUNCTION || binding->kind == BINDS_CLASS ||
                      binding->kind == BINDS_DECORATED)))
@@ -264,6 +268,24 @@ static bool is_submodule(const struct module_pair *module, PyObject *name, PyObj
     return is;
 }
 
+/* A definition that is gone here and new in another module of the transaction has moved. */
+static int pair_moved(const struct scope *scope, PyObject *name, PyObject *old)
+{
+    struct pairing *pairing = scope->pairing;
+
+    if (pairing_module(pairing, old) != scope->module)
+        return 0;
+    for (size_t i = 0; i < pairing->n; i++) {
+        struct module_pair *other = &pairing->modules[i];
+        PyObject *new_ = dict_lookup(other->new_dict, name);
+
+        if (other != scope->module && new_ && !dict_lookup(other->before, name) &&
+            pairing_module(pairing, new_) == other && type_of(old) == type_of(new_))
+            return pair_values(scope, old, new_);
+    }
+    return 0;
+}
+
 static int remove_names(const struct scope *scope)
 {
     struct module_pair *module = scope->module;
@@ -285,7 +307,8 @@ static int remove_names(const struct scope *scope)
             if (scope->new_->star || !is_from_old_source(scope, name, old))
                 continue;
         }
-        if (pairing_set(scope->pairing, module->old_dict, name, NULL) < 0)
+        if (pair_moved(scope, name, old) < 0 ||
+            pairing_set(scope->pairing, module->old_dict, name, NULL) < 0)
             return -1;
         if (!is_dunder(name) && PyList_Append(module->removed, name) < 0)
             return -1;

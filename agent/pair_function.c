@@ -268,6 +268,22 @@ static int pair_cell(const struct scope *scope, PyObject *cell, PyObject *old, P
                : merge_keep(scope->pairing, old, new_, NULL);
 }
 
+/* The table of functools.singledispatch: what others registered for their types stays. */
+static int carry_registrations(const struct scope *scope, PyObject *old, PyObject *new_)
+{
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+
+    while (PyDict_Next(old, &at, &key, &value)) {
+        PyObject *now = pairing_final(scope->pairing, key);
+
+        if (is_plain_key(now) && !is_ours(scope->pairing, value) && !dict_lookup(new_, now) &&
+            PyDict_SetItem(new_, now, value) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* The index of `name` in a tuple of str, or -1. */
 static Py_ssize_t index_of(PyObject *names, PyObject *name)
 {
@@ -276,6 +292,16 @@ static Py_ssize_t index_of(PyObject *names, PyObject *name)
             return i;
     }
     return -1;
+}
+
+/* Are these the variables of singledispatch's function `dispatch`? */
+static bool is_dispatcher(PyObject *names)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_Size(names); i++) {
+        if (str_is(PyTuple_GetItem(names, i), "dispatch_cache"))
+            return true;
+    }
+    return false;
 }
 
 static int pair_cells(const struct scope *scope, PyObject *old, PyObject *new_, bool keep_state)
@@ -300,6 +326,9 @@ static int pair_cells(const struct scope *scope, PyObject *old, PyObject *new_, 
         b = PyCell_Get(cell);
         if (a && b)
             status = pair_cell(scope, cell, a, b, keep_state);
+        if (status == 0 && a && b && a != b && is_dict(a) && is_dict(b) &&
+            str_is(PyTuple_GetItem(new_names, i), "registry") && is_dispatcher(new_names))
+            status = carry_registrations(scope, a, b);
         Py_DecRef(a);
         Py_DecRef(b);
     }

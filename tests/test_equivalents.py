@@ -1,0 +1,580 @@
+"""Old and new definitions: every kind that a program can hold on to becomes the new one."""
+
+from reloading import case, check_cases
+
+FUNCTIONS = [
+    case("decorator_stack", '''
+        import functools
+        def bracket(fn):
+            @functools.wraps(fn)
+            def inner(*args):
+                return "[" + fn(*args) + "]"
+            return inner
+        def twice(fn):
+            def inner(*args):
+                return fn(*args) * 2
+            return inner
+        @bracket
+        @twice
+        def word(text):
+            return text + "{{1||2}}"
+        ''', "from mod import word; held = [word]", '''
+        import mod
+        assert word("a") == "[a2a2]" and held[0] is mod.word, word("a")
+        '''),
+    case("decorator_from_another_module", {"deco.py": '''
+        def traced(fn):
+            def wrapper(*args):
+                wrapper.calls += 1
+                return fn(*args)
+            wrapper.calls = 0
+            return wrapper
+        ''', "mod.py": '''
+        from deco import traced
+        @traced
+        def area(side):
+            return side * {{1||10}}
+        '''}, "from mod import area; area(1); area(2); other = {area: 'x'}", '''
+        import mod
+        assert area(3) == 30 and mod.area is area and other[mod.area] == "x"
+        assert area.calls == 3, area.calls
+        '''),
+    case("class_based_decorator", '''
+        class Command:
+            def __init__(self, fn):
+                self.fn = fn
+                self.runs = 0
+            def __call__(self, *args):
+                self.runs += 1
+                return self.fn(*args)
+        @Command
+        def build(target):
+            return "{{make||ninja}} " + target
+        ''', "from mod import build; build('x'); build.owner = 'ci'", '''
+        import mod
+        assert build("all") == "ninja all" and mod.build is build
+        assert build.owner == "ci" and isinstance(build, mod.Command)
+        '''),
+    case("decorator_changed", '''
+        def first(fn):
+            def inner():
+                return "first " + fn()
+            return inner
+        def second(fn):
+            def inner():
+                return "second " + fn()
+            return inner
+        @{{first||second}}
+        def name():
+            return "name"
+        ''', "from mod import name", "assert name() == 'second name', name()"),
+    case("decorator_removed", '''
+        import functools
+        def wrap(fn):
+            @functools.wraps(fn)
+            def inner():
+                return "wrapped " + fn()
+            return inner
+        {{@wrap||# nothing}}
+        def name():
+            return "{{old||new}}"
+        ''', "from mod import name; held = {'n': name}; inner = name.__wrapped__", '''
+        import mod
+        assert name() == "new" and held["n"] is mod.name and inner() == "new"
+        '''),
+    case("class_becomes_function", '''
+        {{class point:
+            def __init__(self, x):
+                self.x = x||def point(x):
+            return ("point", x)}}
+        ''', "from mod import point", "assert point(1) == ('point', 1)"),
+    case("lambdas_in_a_table", '''
+        TABLE = [("a", lambda x: x + {{1||10}}), ("b", lambda x: x + {{2||20}})]
+        ''', "import mod; held = [entry[1] for entry in mod.TABLE]", '''
+        assert [fn(0) for fn in held] == [10, 20]
+        assert [fn(0) for _, fn in mod.TABLE] == [10, 20]
+        '''),
+    case("lambda_in_default_and_in_function", '''
+        def order(items, key=lambda x: {{x||-x}}):
+            return sorted(items, key=key)
+        def make(n):
+            return [lambda: n + {{1||100}}, lambda: n + {{2||200}}]
+        ''', "import mod; made = mod.make(5)", '''
+        assert mod.order([1, 3, 2]) == [3, 2, 1]
+        assert [fn() for fn in made] == [105, 205]
+        '''),
+    case("inner_function_inserted_before", '''
+        def make():
+            n = 1
+            {{||def extra():
+                return "extra"}}
+            def value():
+                return n + {{1||10}}
+            return value
+        ''', "import mod; held = mod.make()", "assert held() == 11 and mod.make()() == 11"),
+    case("bound_method_as_name", '''
+        class Engine:
+            def run(self):
+                return "{{old||new}}"
+        engine = Engine()
+        run = engine.run
+        ''', "from mod import run", '''
+        import mod
+        assert run() == "new" and run == mod.run and mod.run.__self__ is mod.engine
+        '''),
+    case("partial_in_module", '''
+        from functools import partial
+        def power(base, exponent):
+            return base ** exponent + {{0||1000}}
+        square = partial(power, exponent=2)
+        ''', "from mod import square; square.note = 'kept'", '''
+        import mod
+        assert square(3) == 1009 and mod.square is square
+        assert square.note == "kept"
+        '''),
+    case("lru_cache_and_cache_info", '''
+        from functools import lru_cache
+        @lru_cache(maxsize=4)
+        def load(n):
+            return n * {{1||10}}
+        ''', "from mod import load; load(1); load.tag = 't'", '''
+        assert load(1) == 10 and load.__wrapped__(2) == 20 and load.tag == "t"
+        '''),
+    case("memo_of_our_own_does_not_answer_for_the_old", '''
+        def memo(fn):
+            seen = {}
+            def inner(x):
+                if x not in seen:
+                    seen[x] = fn(x)
+                return seen[x]
+            inner.seen = seen
+            return inner
+        @memo
+        def cost(x):
+            return x * {{1||10}}
+        @memo
+        def same(x):
+            return object()
+        ''', "import mod; mod.cost(2); first = mod.same(1)", '''
+        assert mod.cost(2) == 20
+        assert mod.same(1) is first
+        '''),
+    case("contextmanager", '''
+        from contextlib import contextmanager
+        log = []
+        @contextmanager
+        def step():
+            log.append("{{in||IN}}")
+            yield
+            log.append("{{out||OUT}}")
+        ''', "from mod import step, log", '''
+        with step():
+            pass
+        assert log == ["IN", "OUT"], log
+        '''),
+    case("singledispatch_with_registrations_of_others", '''
+        from functools import singledispatch
+        @singledispatch
+        def show(x):
+            return "any{{1||2}}"
+        @show.register(int)
+        def _(x):
+            return "int{{1||2}}"
+        {{||@show.register(str)
+        def _(x):
+            return "str"
+        }}
+        @show.register(list)
+        def _(x):
+            return "list{{1||2}}"
+        ''', '''
+        from mod import show
+        class Mine: pass
+        @show.register(Mine)
+        def mine(x):
+            return "mine"
+        held = show.registry[int]
+        ''', '''
+        assert show(1) == "int2" and show([]) == "list2" and show(None) == "any2"
+        assert show("s") == "str" and show(Mine()) == "mine" and held(0) == "int2"
+        '''),
+    case("generators_and_coroutines", '''
+        import asyncio
+        async def fetch():
+            await asyncio.sleep(0)
+            return "{{old||new}}"
+        def numbers():
+            yield {{1||2}}
+        async def stream():
+            yield "{{old||new}}"
+        ''', "from mod import fetch, numbers, stream; import asyncio", '''
+        async def main():
+            return await fetch(), [item async for item in stream()]
+        assert asyncio.run(main()) == ("new", ["new"]) and list(numbers()) == [2]
+        '''),
+    case("conditional_definitions", '''
+        import sys
+        if sys.maxsize > 0:
+            def size():
+                return "big{{1||2}}"
+        else:
+            def size():
+                return "small{{1||2}}"
+        try:
+            from nowhere_at_all import helper
+        except ImportError:
+            def helper():
+                return "own{{1||2}}"
+        ''', "from mod import size, helper", "assert size() == 'big2' and helper() == 'own2'"),
+    case("held_only_by_others", '''
+        def registered(table):
+            def decorate(fn):
+                table.append(fn)
+                return None
+            return decorate
+        import store
+        @registered(store.TABLE)
+        def job():
+            return "{{old||new}}"
+        ''', '''
+        import sys, types
+        sys.modules["store"] = store = types.ModuleType("store")
+        store.TABLE = []
+        import mod
+        ''', "assert [fn() for fn in store.TABLE] == ['new'], store.TABLE"),
+    case("moved_between_modules", {"one.py": '''
+        {{def shared():
+            return "one"||from two import shared}}
+        ''', "two.py": '''
+        {{x = 1||def shared():
+            return "two"}}
+        '''}, "import two; import one; held = one.shared", '''
+        assert one.shared() == "two" and two.shared is one.shared and held() == "two"
+        '''),
+]
+
+CLASSES = [
+    case("enum_members_added_removed_aliased", '''
+        import enum
+        class Level(enum.Enum):
+            LOW = 1
+            HIGH = {{2||20}}
+            TOP = {{2||20}}
+            {{GONE = 3||NEW = 4}}
+            def text(self):
+                return self.name.{{lower||title}}()
+        ''', '''
+        from mod import Level
+        low, high, gone = Level.LOW, Level["HIGH"], Level.GONE
+        table = {Level.HIGH: "h"}
+        ''', '''
+        import mod
+        assert low is mod.Level.LOW and high is mod.Level.HIGH is Level.TOP
+        assert high.value == 20 and high.text() == "High" and table[mod.Level.HIGH] == "h"
+        assert Level(20) is high and Level.NEW.value == 4 and gone.name == "GONE"
+        assert not hasattr(Level, "GONE")
+        '''),
+    case("flag_combinations", '''
+        import enum
+        class Mode(enum.Flag):
+            R = 1
+            W = 2
+            {{||X = 4}}
+            def short(self):
+                return {{1||2}}
+        ''', "from mod import Mode; both = Mode.R | Mode.W; one = Mode.R", '''
+        import mod
+        assert both is (mod.Mode.R | mod.Mode.W) and one is mod.Mode.R
+        assert both.short() == 2 and isinstance(both, mod.Mode) and one in both
+        assert (both | mod.Mode.X).value == 7
+        '''),
+    case("functional_enum_and_namedtuple", '''
+        import enum
+        from collections import namedtuple
+        Colour = enum.Enum("Colour", "RED{{|| GREEN}}")
+        Pair = namedtuple("Pair", ["a", "b"])
+        def total(pair):
+            return pair.a + pair.b{{|| + 100}}
+        ''', "from mod import Colour, Pair; red = Colour.RED; pair = Pair(1, 2)", '''
+        import mod
+        assert red is mod.Colour.RED and mod.Colour.GREEN
+        assert isinstance(pair, mod.Pair) and mod.total(pair) == 103 and pair.b == 2
+        '''),
+    case("nested_enum_dataclass_property", '''
+        import enum
+        from dataclasses import dataclass, field
+        class Outer:
+            class State(enum.Enum):
+                ON = 1
+            @dataclass
+            class Row:
+                items: list = field(default_factory=list)
+                @property
+                def n(self):
+                    return len(self.items) + {{0||100}}
+        ''', "import mod; row = mod.Outer.Row([1]); on = mod.Outer.State.ON", '''
+        assert row.n == 101 and row == mod.Outer.Row([1]) and on is mod.Outer.State.ON
+        '''),
+    case("dataclass_with_slots", '''
+        from dataclasses import dataclass
+        @dataclass(slots=True)
+        class P:
+            x: int
+            def double(self):
+                return self.x * {{2||20}}
+        ''', "import mod; p = mod.P(2)", "assert p.double() == 40 and type(p) is mod.P",
+         since=(3, 10)),
+    case("property_set_apart", '''
+        class T:
+            def get(self):
+                return {{1||2}}
+            value = property(get)
+            other = staticmethod(lambda: {{1||2}})
+        ''', "import mod; t = mod.T(); other = mod.T.other", '''
+        assert t.value == 2 and other() == 2 and t.other() == 2
+        '''),
+    case("cached_property_and_partialmethod", '''
+        from functools import cached_property, partialmethod
+        class T:
+            @cached_property
+            def slow(self):
+                return {{1||2}}
+            def add(self, a, b):
+                return a + b + {{0||100}}
+            inc = partialmethod(add, 1)
+        ''', "import mod; t = mod.T(); held = t.inc", '''
+        assert t.slow == 2 and t.inc(1) == 102 and held(1) == 102
+        '''),
+    case("descriptor_with_values_in_itself", '''
+        import weakref
+        class Positive:
+            def __init__(self):
+                self.values = weakref.WeakKeyDictionary()
+            def __get__(self, instance, owner):
+                return self if instance is None else self.values.get(instance, 0) + {{0||100}}
+            def __set__(self, instance, value):
+                self.values[instance] = value
+        class Account:
+            balance = Positive()
+        ''', "import mod; a = mod.Account(); a.balance = 7", '''
+        assert a.balance == 107, a.balance
+        a.balance = 8
+        assert a.balance == 108 and mod.Account().balance == 100
+        '''),
+    case("metaclass_registry", '''
+        class Meta(type):
+            registry = {}
+            def __new__(meta, name, bases, namespace):
+                cls = super().__new__(meta, name, bases, namespace)
+                meta.registry[name] = cls
+                return cls
+        class Base(metaclass=Meta):
+            def hello(self):
+                return "{{old||new}}"
+        class Own(Base):
+            pass
+        ''', "import mod\nclass Foreign(mod.Base): pass\nf = Foreign()", '''
+        registry = mod.Meta.registry
+        assert sorted(registry) == ["Base", "Foreign", "Own"], registry
+        assert registry["Own"] is mod.Own and registry["Foreign"] is Foreign
+        assert f.hello() == "new" and registry is type(mod.Base).registry
+        '''),
+    case("init_subclass_list_of_another_module", {"base.py": '''
+        class Plugin:
+            found = []
+            def __init_subclass__(cls, **more):
+                super().__init_subclass__(**more)
+                cls.found.append(cls)
+        ''', "mod.py": '''
+        from base import Plugin
+        class A(Plugin):
+            name = "{{a1||a2}}"
+        {{||class B(Plugin):
+            name = "b"}}
+        '''}, "import base, mod\nclass Mine(base.Plugin): name = 'mine'", '''
+        assert [cls.name for cls in base.Plugin.found] == ["a2", "mine", "b"], base.Plugin.found
+        assert base.Plugin.found[0] is mod.A
+        '''),
+    case("init_subclass_list_of_its_own", '''
+        class Plugin:
+            found = []
+            def __init_subclass__(cls, **more):
+                super().__init_subclass__(**more)
+                Plugin.found.append(cls)
+        class A(Plugin):
+            name = "{{a1||a2}}"
+        ''', "import mod\nclass Mine(mod.Plugin): name = 'mine'", '''
+        assert [cls.name for cls in mod.Plugin.found] == ["a2", "mine"], mod.Plugin.found
+        '''),
+    case("generic_and_typevar", '''
+        from typing import Generic, TypeVar, List
+        T = TypeVar("T")
+        class Box(Generic[T]):
+            def __init__(self, item):
+                self.item = item
+            def get(self) -> T:
+                return {{self.item||[self.item]}}
+        IntBox = Box[int]
+        ''', "import mod; from mod import IntBox; b = mod.Box(1); i = IntBox(2)", '''
+        assert b.get() == [1] and i.get() == [2] and isinstance(IntBox(3), mod.Box)
+        assert IntBox.__origin__ is mod.Box and mod.Box[int] == IntBox == mod.IntBox
+        assert mod.Box.__parameters__ == (mod.T,)
+        '''),
+    case("type_parameters", '''
+        class Box[T]:
+            def get(self) -> T:
+                return {{1||2}}
+        def first[T](items: list[T]) -> T:
+            return items[{{0||1}}]
+        ''', "import mod; from mod import first; b = mod.Box()", '''
+        assert b.get() == 2 and first([1, 2]) == 2
+        ''', since=(3, 12)),
+    case("protocol", '''
+        from typing import Protocol, runtime_checkable
+        @runtime_checkable
+        class Runs(Protocol):
+            def run(self): ...
+            {{||def stop(self): ...}}
+        ''', '''
+        import mod
+        class Both:
+            def run(self): pass
+            def stop(self): pass
+        class One:
+            def run(self): pass
+        assert isinstance(One(), mod.Runs)
+        ''', "assert isinstance(Both(), mod.Runs) and not isinstance(One(), mod.Runs)",
+         since=(3, 8)),
+    case("abc_registered_by_both", '''
+        import abc
+        class Shape(abc.ABC):
+            def area(self):
+                return {{1||2}}
+        @Shape.register
+        class Own:
+            pass
+        ''', '''
+        import mod
+        class Foreign: pass
+        mod.Shape.register(Foreign)
+        assert issubclass(Foreign, mod.Shape) and isinstance(mod.Own(), mod.Shape)
+        own = mod.Own()
+        ''', '''
+        assert issubclass(Foreign, mod.Shape) and isinstance(own, mod.Shape)
+        assert isinstance(mod.Own(), mod.Shape) and not issubclass(int, mod.Shape)
+        '''),
+    case("abc_hook_gained", '''
+        class Bag:
+            def __init__(self):
+                self.items = [1]
+            {{||def __len__(self):
+                return len(self.items)
+            def __iter__(self):
+                return iter(self.items)
+            def __contains__(self, item):
+                return item in self.items}}
+        ''', '''
+        import mod, collections.abc
+        bag = mod.Bag()
+        assert not isinstance(bag, collections.abc.Collection)
+        ''', "assert isinstance(bag, collections.abc.Collection)"),
+    case("dynamic_class", '''
+        Point = type("Point", (), {"norm": lambda self: {{1||2}}})
+        def make():
+            class Local:
+                def value(self):
+                    return {{1||2}}
+            return Local
+        ''', "import mod; p = mod.Point(); Local = mod.make(); o = Local()", '''
+        assert p.norm() == 2 and isinstance(p, mod.Point)
+        assert o.value() == 2
+        '''),
+    case("attributes_set_from_outside", '''
+        class K:
+            source = "{{1||2}}"
+            {{gone = 1||}}
+            def m(self):
+                return "{{old||new}}"
+        ''', '''
+        import mod
+        mod.K.marker = marker = object()
+        mod.K.plugin = lambda self: "plugged"
+        mod.K.m.marked = True
+        k = mod.K()
+        ''', '''
+        assert k.marker is marker and k.plugin() == "plugged" and k.m() == "new"
+        assert mod.K.m.marked is True and not hasattr(mod.K, "gone") and k.source == "2"
+        '''),
+    case("name_of_a_base_of_a_foreign_class", '''
+        class {{Old||New}}:
+            def who(self):
+                return "{{old||new}}"
+        ''', "import mod\nclass Sub(mod.Old): pass\ns = Sub()", '''
+        assert s.who() == "old" and not hasattr(mod, "Old") and mod.New().who() == "new"
+        '''),
+]
+
+REPLACED = [
+    case("double_stays_when_its_source_did_not_change", '''
+        def send(text):
+            return "sent " + text
+        def other():
+            return "{{old||new}}"
+        class K:
+            def m(self):
+                return "real"
+        ''', '''
+        import mod
+        from unittest import mock
+        mod.send = mock.Mock(return_value="faked")
+        mod.K.m = lambda self: "faked"
+        k = mod.K()
+        ''', '''
+        assert mod.send("x") == "faked" and mod.other() == "new" and k.m() == "faked"
+        assert "send" in modules["mod"]["kept"]
+        '''),
+    case("patch_that_ends_after_the_reload", '''
+        def send():
+            return "{{old||new}}"
+        ''', '''
+        import mod
+        from unittest import mock
+        patch = mock.patch.object(mod, "send", lambda: "patched")
+        patch.start()
+        ''', '''
+        patch.stop()
+        assert mod.send() == "new", mod.send()
+        '''),
+    case("instrumented_from_outside", '''
+        def work(x):
+            return x + {{1||100}}
+        ''', '''
+        import mod, functools
+        calls = []
+        def trace(fn):
+            @functools.wraps(fn)
+            def traced(*args):
+                calls.append(args)
+                return fn(*args)
+            return traced
+        mod.work = trace(mod.work)
+        mod.work(1)
+        ''', "assert mod.work(1) == 101 and calls == [(1,), (1,)]"),
+    case("double_replaced_by_a_changed_source", '''
+        def send(text):
+            return "{{sent||posted}} " + text
+        ''', "import mod\nmod.send = lambda text: 'faked'",
+         "assert mod.send('x') == 'posted x'"),
+]
+
+
+def test_functions(run_script, python, tmp_path):
+    check_cases(run_script, python, tmp_path, FUNCTIONS)
+
+
+def test_classes(run_script, python, tmp_path):
+    check_cases(run_script, python, tmp_path, CLASSES)
+
+
+def test_replaced_at_run_time(run_script, python, tmp_path):
+    check_cases(run_script, python, tmp_path, REPLACED)
