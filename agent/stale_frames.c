@@ -174,7 +174,7 @@ int frame_locals(const struct running_frame *frame,
         if (known)
             value = value_in(fields.locals[i]);
         else if (PyFrame_GetVar)
-            value = PyFrame_GetVar(frame->frame, name);
+            value = PyFrame_GetVar((PyFrameObject *)frame->frame, name);
         PyErr_Clear(); /* not bound */
         result = value ? visit(name, value, arg) : 0;
         Py_DecRef(value);

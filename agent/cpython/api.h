@@ -248,7 +248,7 @@ extern PyObject *PyModule_NewObject(PyObject *);
 extern PyObject *PyModule_GetNameObject(PyObject *);
 extern PyObject *PyCFunction_NewEx(PyMethodDef *, PyObject *, PyObject *);
 extern PyObject *PyCFunction_GetSelf(PyObject *);
-extern PyObject *PyFrame_GetVar(PyObject *, PyObject *) CPY_WEAK; /* from 3.12 */
+extern PyObject *PyFrame_GetVar(PyFrameObject *, PyObject *) CPY_WEAK; /* from 3.12 */
 extern PyObject *PyEval_EvalCode(PyObject *, PyObject *, PyObject *);
 extern PyObject *Py_CompileStringObject(const char *, PyObject *, int, PyCompilerFlags *, int);
 extern long PyImport_GetMagicNumber(void);

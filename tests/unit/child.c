@@ -1,11 +1,7 @@
 /* A child process to look at (child.h). */
 #include "child.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -14,7 +10,9 @@
 #include "../../injector/procfs.h"
 #include "unit.h"
 
-pid_t child_start(void (*body)(void))
+/* Runs `body`, or `argv`, in a child, which writes a byte to the pipe when it is ready: a
+ * program, to its stdout. */
+static pid_t start(void (*body)(void), char *const argv[])
 {
     int ready[2];
     char byte;
@@ -24,6 +22,11 @@ pid_t child_start(void (*body)(void))
     pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (argv) {
+            dup2(ready[1], STDOUT_FILENO);
+            execv(argv[0], argv);
+            _exit(127);
+        }
         if (body)
             body();
         if (write(ready[1], "r", 1) != 1)
@@ -37,34 +40,14 @@ pid_t child_start(void (*body)(void))
     return pid;
 }
 
-/* Has the exec happened, and does the new program sleep? */
-static bool runs(pid_t pid, const char *program)
+pid_t child_start(void (*body)(void))
 {
-    struct proc_stat stat;
-    const char *name = strrchr(program, '/') + 1;
-
-    /* comm is cut at 15 bytes */
-    return !proc_stat(pid, &stat) && stat.state == 'S' && !strncmp(stat.command, name, 15);
+    return start(body, NULL);
 }
 
-static void pause_briefly(void)
+pid_t child_exec(char *const argv[])
 {
-    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-}
-
-pid_t child_exec(const char *program, const char *argument)
-{
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execl(program, program, argument, (char *)NULL);
-        _exit(127);
-    }
-    for (int i = 0; i < 20000 && !runs(pid, program); i++)
-        pause_briefly();
-    assert_true(runs(pid, program));
-    return pid;
+    return start(NULL, argv);
 }
 
 void child_wait_state(pid_t pid, char state)
@@ -75,7 +58,7 @@ void child_wait_state(pid_t pid, char state)
         assert_int_equal(proc_stat(pid, &stat), 0);
         if (stat.state == state)
             return;
-        pause_briefly();
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
     fail_msg("process %d did not reach state %c", pid, state);
 }

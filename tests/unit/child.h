@@ -8,8 +8,8 @@
  * `body` has ended. */
 pid_t child_start(void (*body)(void));
 
-/* A child that runs a program; returns when it is in its first sleep in state S. */
-pid_t child_exec(const char *program, const char *argument);
+/* A child that runs a program; returns when that has written a byte to its stdout. */
+pid_t child_exec(char *const argv[]);
 
 /* Waits until /proc/PID/stat shows this state; fails the test after 20 seconds. */
 void child_wait_state(pid_t, char state);

@@ -37,8 +37,7 @@ static void test_request(void **state)
 
 static void assert_completed(const char *answer, const char *expected)
 {
-    struct json_object *whole =
-        job_complete(json_tokener_parse(answer), 42, "3.11.2", 20.5, 400);
+    struct json_object *whole = job_complete(json_tokener_parse(answer), 42, "3.11.2", 20.5, 400);
 
     assert_string_equal(json_object_to_json_string_ext(whole, JSON_C_TO_STRING_PLAIN), expected);
     json_object_put(whole);
