@@ -90,15 +90,16 @@ static bool may_be_reference(uintptr_t word, const PyObject *key)
 /* --- which pointers to follow */
 
 /* Is this an object without contents of interest, or a class?  What looks like a count and
- * a type may be an array of pointers: those have bits 32 to 47 set, counts never do. */
-static bool is_leaf(uintptr_t address)
+ * a type may be an array of pointers: those have bits 32 to 47 set, which counts never do,
+ * or point into the data of an executable that is loaded low. */
+static bool is_leaf(struct candidates *c, uintptr_t address)
 {
     uintptr_t words[2], meta[2];
     const void *type;
 
     if (!memory_read(address, words, sizeof words))
         return true;
-    if (!(uint32_t)words[0] || words[0] >> 32 & 0xFFFF)
+    if (!(uint32_t)words[0] || words[0] >> 32 & 0xFFFF || memory_at(&c->heap->memory, words[0]))
         return false;
     type = (const void *)words[1];
     if (type == &PyUnicode_Type || type == &PyLong_Type || type == &PyBytes_Type ||
@@ -113,9 +114,9 @@ static bool is_leaf(uintptr_t address)
 }
 
 /* Does the block belong to an object of the collector?  Its header may come first. */
-static bool is_object_block(struct candidates *c, uintptr_t low)
+static bool is_object_block(struct candidates *c, uintptr_t low, uintptr_t high)
 {
-    for (uintptr_t at = low; at <= low + 48; at += 16)
+    for (uintptr_t at = low; at <= low + 48 && at < high; at += 16)
         if (heap_has(c->heap, at))
             return true;
     return false;
@@ -132,9 +133,9 @@ static void follow(struct candidates *c, uintptr_t word)
         heap_has(c->heap, address))
         return;
     kind = memory_block(&c->heap->memory, address, &low, &high);
-    if (kind == BLOCK_NONE || address_set_has(&c->seen, low) || is_leaf(address))
+    if (kind == BLOCK_NONE || address_set_has(&c->seen, low) || is_leaf(c, address))
         return;
-    if (kind == BLOCK_EXACT && is_object_block(c, low))
+    if (kind == BLOCK_EXACT && is_object_block(c, low, high))
         return;
     if (see(c, low))
         push_block(c, low, high);
