@@ -233,14 +233,15 @@ static void print_remap(const struct sheet *sheet, struct json_object *remap)
     int64_t unresolved = member_number(remap, "unresolved");
     int64_t unaccounted = member_number(remap, "unaccounted");
 
-    if (!remap)
-        return;
+    if (!member_number(remap, "objects_scanned"))
+        return; /* nothing was to be rewritten */
     fputs("  ", sheet->out);
     print_count(sheet->out, rewritten, "reference");
-    fputs(sheet->dry_run ? " to rewrite in " : " rewritten in ", sheet->out);
-    print_count(sheet->out, member_number(remap, "referrers"), "object");
+    fputs(sheet->dry_run ? " to rewrite" : " rewritten", sheet->out);
     print_kinds(sheet->out, ": ", member_object(remap, "by_kind"));
-    putc('\n', sheet->out);
+    fputs("; ", sheet->out);
+    print_count(sheet->out, member_number(remap, "referrers"), "object");
+    fputs(" referred to what was replaced\n", sheet->out);
     if (member_number(remap, "migrated")) {
         fputs("  ", sheet->out);
         print_count(sheet->out, member_number(remap, "migrated"), "instance");
@@ -260,14 +261,11 @@ static void print_details(const struct sheet *sheet, struct json_object *result)
 {
     struct json_object *remap = member_object(result, "remap");
     struct json_object *time = member_object(result, "time");
-    struct json_object *rehashed = member_object(remap, "rehashed");
 
-    if (remap)
-        fprintf(sheet->out, "  %" PRId64 " objects scanned\n",
+    if (remap) {
+        fprintf(sheet->out, "  %" PRId64 " objects scanned",
                 member_number(remap, "objects_scanned"));
-    if (rehashed && json_object_object_length(rehashed)) {
-        fputs("  rehashed", sheet->out);
-        print_kinds(sheet->out, ": ", rehashed);
+        print_kinds(sheet->out, "; rehashed: ", member_object(remap, "rehashed"));
         putc('\n', sheet->out);
     }
     fprintf(sheet->out,

@@ -13,6 +13,9 @@
  *     struct gc_generation_stats generation_stats[3];
  *     int collecting;
  *
+ * (PyGC_Head is aligned to 4 bytes only in later micro versions of 3.13, so there may be a
+ * gap before generation0),
+ *
  * which the pointer generation0 proves, and each step is checked against the link back. */
 #include "gc_objects.h"
 
@@ -29,8 +32,8 @@ struct generation {
     int threshold, count;
 };
 
+/* What follows the array of generations, at the next multiple of a pointer's size. */
 struct collector {
-    struct generation generations[3];
     struct gc_head *generation0;
     struct generation permanent;
     Py_ssize_t stats[3][3];
@@ -111,14 +114,22 @@ static int collecting(void)
     return -1;
 }
 
-static int walk_all(const struct collector *collector, struct objects *objects)
+static const struct collector *after(const struct generation generations[3])
+{
+    uintptr_t end = (uintptr_t)&generations[3], size = sizeof(void *);
+
+    return (const struct collector *)((end + size - 1) & ~(size - 1));
+}
+
+static int walk_all(const struct generation generations[3], const struct collector *collector,
+                    struct objects *objects)
 {
     if (collector->collecting == 1)
         return collecting();
     if (collector->collecting != 0)
         return unknown_layout();
     for (int i = 0; i < 3; i++)
-        if (!walk((struct gc_head *)&collector->generations[i].head, objects))
+        if (!walk((struct gc_head *)&generations[i].head, objects))
             return objects->failed ? -1 : unknown_layout();
     if (!walk((struct gc_head *)&collector->permanent.head, objects))
         return objects->failed ? -1 : unknown_layout();
@@ -128,16 +139,16 @@ static int walk_all(const struct collector *collector, struct objects *objects)
 static int walk_lists(struct objects *objects)
 {
     PyObject *newest = PyList_New(0);
-    const struct collector *collector;
+    const struct generation *generations;
     int result;
 
     if (!newest)
         return -1;
-    collector = (const struct collector *)link(((struct gc_head *)newest - 1)->next);
-    if (collector->generation0 != &collector->generations[0].head)
+    generations = (const struct generation *)link(((struct gc_head *)newest - 1)->next);
+    if (after(generations)->generation0 != &generations[0].head)
         result = unknown_layout();
     else
-        result = walk_all(collector, objects);
+        result = walk_all(generations, after(generations), objects);
     /* The list itself is in generation 0. */
     for (size_t i = 0; i < objects->n; i++) {
         if (objects->items[i] == newest) {

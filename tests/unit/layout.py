@@ -27,6 +27,7 @@ SUBJECTS = {
     "weakref.h": "agent/cpython/weakref.h",
     "method.h": "agent/cpython/method.h",
     "frame.h": "agent/cpython/frame.c",
+    "gc_objects.h": "agent/cpython/gc_objects.c",
     "finalized.h": "agent/cpython/finalized.h",
     "runtime.h": "injector/runtime_layout.h",
 }
