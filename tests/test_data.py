@@ -1,0 +1,378 @@
+"""Data: state stays, constants and changed initialisers arrive, registries are neither emptied
+nor doubled, and --data, --new, --keep decide otherwise."""
+
+from reloading import case, check_cases
+
+STATE = [
+    case("counters_changed_at_run_time", '''
+        requests = 0
+        limit = {{10||20}}
+        base = {{1||2}}
+        derived = base * 100
+        class Stats:
+            hits = 0
+            step = {{1||5}}
+        def handle():
+            global requests
+            requests += 1
+            Stats.hits += 1
+            return "{{old||new}}"
+        ''', "import mod; mod.handle(); mod.handle()", '''
+        assert mod.requests == 2 and mod.Stats.hits == 2 and mod.handle() == "new"
+        assert mod.limit == 20 and mod.derived == 200 and mod.Stats.step == 5
+        part = modules["mod"]
+        assert "requests" in part["kept"] and "limit" in part["taken"], part
+        '''),
+    case("lazily_made_singleton", '''
+        _connection = None
+        class Connection:
+            def send(self):
+                return "{{old||new}}"
+        def connect():
+            global _connection
+            if _connection is None:
+                _connection = Connection()
+            return _connection
+        ''', "import mod; c = mod.connect()", '''
+        assert mod.connect() is c and mod._connection is c and c.send() == "new"
+        '''),
+    case("changed_initialisers", '''
+        TABLE = {"a": {{1||2}}}
+        NAMES = ["x"{{||, "y"}}]
+        SAME = {"a": 1}
+        PAIRS = [(n, n * {{2||3}}) for n in range(2)]
+        EITHER = {"k": 1} if TABLE else {{[]||dict()}}
+        FIRST = SECOND = {{[1]||[2]}}
+        LEFT, RIGHT = [1], {{[1]||[2]}}
+        ''', '''
+        import mod
+        from mod import TABLE, NAMES, SAME, PAIRS, RIGHT
+        held = {"t": TABLE}
+        mod.SAME["b"] = 2
+        ''', '''
+        assert TABLE == {"a": 2} and TABLE is mod.TABLE is held["t"] and NAMES == ["x", "y"]
+        assert SAME is mod.SAME and SAME == {"a": 1, "b": 2}
+        assert PAIRS == [(0, 0), (1, 3)] and mod.FIRST is mod.SECOND and mod.SECOND == [2]
+        assert RIGHT == [2] and mod.RIGHT is RIGHT
+        '''),
+    case("initialiser_made_of_a_changed_constant", '''
+        SIZE = {{2||4}}
+        SLOTS = [None] * SIZE
+        CACHE = {}
+        ''', "import mod; mod.SLOTS[0] = 1; mod.CACHE[1] = 1", '''
+        assert mod.SLOTS == [None] * 4 and mod.CACHE == {1: 1}
+        '''),
+    case("locks_sentinels_threads_loggers", '''
+        import threading, logging, queue
+        MISSING = object()
+        lock = threading.RLock()
+        event = threading.Event()
+        log = logging.getLogger(__name__)
+        todo = queue.Queue()
+        def get(value=MISSING, using=lock):
+            return value is MISSING, using is lock, "{{old||new}}"
+        ''', '''
+        import mod
+        from mod import MISSING, lock, event, todo
+        mod.event.set(); mod.todo.put(1); lock.acquire()
+        ''', '''
+        import logging
+        assert mod.get() == (True, True, "new") and mod.get(MISSING)[0]
+        assert mod.lock is lock and mod.event is event and event.is_set()
+        assert mod.log is logging.getLogger("mod") and mod.todo.get() == 1
+        lock.release()
+        '''),
+    case("found_objects_are_not_replaced_elsewhere", '''
+        import sys, logging
+        out = sys.{{stdout||stderr}}
+        log = logging.getLogger("{{one||two}}")
+        ''', '''
+        import mod, sys, logging
+        stdout, one = sys.stdout, logging.getLogger("one")
+        ''', '''
+        assert sys.stdout is stdout and mod.out is sys.stderr
+        assert logging.getLogger("one") is one and mod.log is logging.getLogger("two")
+        '''),
+    case("stream_that_was_redirected_meanwhile", '''
+        import sys
+        out = sys.stdout
+        value = {{1||2}}
+        ''', '''
+        import mod, sys, io
+        first = sys.stdout
+        sys.stdout = second = io.StringIO()
+        ''', '''
+        now, sys.stdout = sys.stdout, first
+        assert now is second and mod.value == 2
+        '''),
+    case("singleton_gets_attributes_of_a_changed_init", '''
+        class Settings:
+            def __init__(self):
+                self.options = {}
+                {{||self.limits = dict(n=1)}}
+            def limit(self):
+                return {{0||self.limits["n"]}}
+        settings = Settings()
+        def use(s=settings):
+            return s
+        ''', "from mod import settings; settings.options['a'] = 1", '''
+        import mod
+        assert settings is mod.settings and settings.options == {"a": 1}
+        assert settings.limit() == 1 and mod.use() is settings
+        '''),
+    case("constants_imported_elsewhere", {"mod.py": '''
+        LIMIT = {{1||2}}
+        NAME = "{{one||two}}"
+        FLAG = {{False||True}}
+        _PRIVATE = {{3||4}}
+        LIST = {{[1]||[2]}}
+        ''', "pkg/__init__.py": "from mod import NAME as title\nfrom . import inner\n",
+        "pkg/inner.py": "from .. import mod\n" if False else "import mod\nLIMIT = 1\n",
+        "star.py": "from mod import *\n",
+        "again.py": "from star import LIMIT\nfrom pkg import title\n",
+        "own.py": "import mod\nLIMIT = 1\nFLAG = False\nNAME = 'one'\n"}, '''
+        from mod import LIMIT, FLAG, _PRIVATE as private
+        import pkg, star, again, own
+        ''', '''
+        assert (LIMIT, FLAG, private) == (2, True, 4)
+        assert pkg.title == "two" == again.title and star.LIMIT == 2 == again.LIMIT
+        assert star.FLAG is True and star.NAME == "two" and star.LIST == [2]
+        assert (own.LIMIT, own.FLAG, own.NAME) == (1, False, "one") and pkg.inner.LIMIT == 1
+        '''),
+    case("value_changed_by_the_importer_stays", '''
+        LIMIT = {{1000||2000}}
+        ''', "from mod import LIMIT\nLIMIT = 5", "assert LIMIT == 5"),
+    case("removed_and_injected_names", '''
+        {{old_value = 1||new_value = 2}}
+        def f():
+            return {{1||2}}
+        {{def old_f():
+            return 1||}}
+        {{import json||}}
+        ''', '''
+        import mod
+        mod.injected = injected = {"x": 1}
+        mod.handler = lambda: "h"
+        ''', '''
+        part = modules["mod"]
+        assert mod.injected is injected and mod.handler() == "h" and mod.new_value == 2
+        for name in ("old_value", "old_f", "json"):
+            assert not hasattr(mod, name) and name in part["removed"], (name, part)
+        assert part["added"] == ["new_value"], part
+        '''),
+    case("class_data", '''
+        class Node:
+            instances = []
+            by_name = {}
+            defaults = {"colour": "{{red||blue}}"}
+            total = 0
+            def __init__(self, name):
+                self.name = name
+                Node.instances.append(self)
+                Node.by_name[name] = self
+                Node.total += 1
+        root = Node("root")
+        ''', "import mod; a = mod.Node('a'); held = mod.Node.instances; root = mod.root", '''
+        assert mod.Node.instances is held and held == [root, a], held
+        assert mod.Node.by_name == {"root": root, "a": a} and mod.Node.total == 2
+        assert mod.Node.defaults == {"colour": "blue"} and mod.root is root
+        '''),
+    case("dynamic_names", '''
+        for _name in ("north", "south"{{||, "west"}}):
+            globals()[_name] = _name + "{{1||2}}"
+        ''', "import mod", '''
+        assert mod.north == "north2" and mod.west == "west2"
+        '''),
+]
+
+REGISTRIES = [
+    case("routes", '''
+        ROUTES = {}
+        ORDER = []
+        NAMES = set()
+        def route(path):
+            def decorate(fn):
+                ROUTES[path] = fn
+                ORDER.append((path, fn))
+                NAMES.add(fn)
+                return fn
+            return decorate
+        @route("/a")
+        def a():
+            return "a{{1||2}}"
+        {{||@route("/b")
+        def b():
+            return "b"}}
+        {{@route("/gone")
+        def gone():
+            return "gone"||}}
+        ''', '''
+        import mod
+        from mod import ROUTES
+        @mod.route("/mine")
+        def mine():
+            return "mine"
+        ''', '''
+        assert ROUTES is mod.ROUTES and ROUTES["/a"]() == "a2" and ROUTES["/b"]() == "b"
+        assert ROUTES["/mine"] is mine
+        paths = [path for path, fn in mod.ORDER]
+        assert paths == ["/a", "/gone", "/mine", "/b"] or paths == ["/a", "/mine", "/b"], paths
+        assert mod.ORDER[0][1] is mod.a and len([fn for fn in mod.NAMES if fn is mod.a]) == 1
+        assert mod.b in mod.NAMES and mine in mod.NAMES
+        '''),
+    case("nested_tables", '''
+        TABLE = {"get": {}, "post": []}
+        def get(fn):
+            TABLE["get"][fn.__name__] = fn
+            return fn
+        def post(fn):
+            TABLE["post"].append(fn)
+            return fn
+        @get
+        def read():
+            return {{1||2}}
+        @post
+        def write():
+            return {{1||2}}
+        {{||@post
+        def erase():
+            return 3}}
+        ''', "import mod\n@mod.get\ndef mine(): return 9", '''
+        assert sorted(mod.TABLE["get"]) == ["mine", "read"] and mod.TABLE["get"]["read"]() == 2
+        assert [fn() for fn in mod.TABLE["post"]] == [2, 3]
+        '''),
+    case("overridden_by_others", '''
+        HANDLERS = {}
+        def handler(name):
+            def decorate(fn):
+                HANDLERS[name] = fn
+                return fn
+            return decorate
+        @handler("save")
+        def save():
+            return {{1||2}}
+        ''', "import mod\nmod.HANDLERS['save'] = lambda: 'mine'",
+         "assert mod.HANDLERS['save']() == 'mine'"),
+    case("instances_in_a_list", '''
+        class Field:
+            def __init__(self, name):
+                self.name = name
+                self.seen = 0
+        FIELDS = []
+        FIELDS.append(Field("a"))
+        FIELDS.append(Field("b"))
+        {{||FIELDS.append(Field("c"))}}
+        ''', "import mod; a, b = mod.FIELDS; a.seen = 5", '''
+        assert [field.name for field in mod.FIELDS] == ["a", "b", "c"], mod.FIELDS
+        assert mod.FIELDS[0] is a and a.seen == 5
+        '''),
+    case("registry_object", '''
+        class Registry:
+            def __init__(self):
+                self.handlers = {}
+                self.order = []
+            def add(self, fn):
+                self.handlers[fn.__name__] = fn
+                self.order.append(fn)
+                return fn
+        registry = Registry()
+        @registry.add
+        def one():
+            return "one{{1||2}}"
+        {{||@registry.add
+        def two():
+            return "two"}}
+        ''', "import mod\nregistry = mod.registry\n@registry.add\ndef mine(): return 'm'", '''
+        assert mod.registry is registry
+        assert sorted(registry.handlers) == ["mine", "one", "two"], registry.handlers
+        assert [fn() for fn in registry.order] == ["one2", "m", "two"], registry.order
+        '''),
+    case("list_of_another_module", {"hub.py": '''
+        LISTENERS, PAIRS, METHODS = [], [], []
+        def listen(fn):
+            LISTENERS.append(fn)
+            PAIRS.append((fn.__name__, fn))
+            return fn
+        ''', "mod.py": '''
+        import hub
+        @hub.listen
+        def on_change():
+            return {{1||2}}
+        hub.LISTENERS.append(on_change)
+        class Watch:
+            def tick(self):
+                return {{1||2}}
+        watch = Watch()
+        hub.METHODS.append(watch.tick)
+        '''}, "import hub, mod\nhub.LISTENERS.append(print)", '''
+        assert hub.LISTENERS == [mod.on_change, mod.on_change, print], hub.LISTENERS
+        assert hub.PAIRS == [("on_change", mod.on_change)], hub.PAIRS
+        assert hub.METHODS == [mod.watch.tick] and hub.METHODS[0]() == 2, hub.METHODS
+        '''),
+    case("set_and_dict_of_another_module", {"hub.py": '''
+        KNOWN, BY_CLASS = set(), {}
+        ''', "mod.py": '''
+        import hub
+        class Model:
+            kind = {{1||2}}
+        hub.KNOWN.add(Model)
+        hub.BY_CLASS[Model] = "model"
+        '''}, "import hub, mod", '''
+        assert hub.KNOWN == {mod.Model} and hub.BY_CLASS == {mod.Model: "model"}
+        assert [cls.kind for cls in hub.KNOWN] == [2]
+        '''),
+    case("what_was_taken_out_stays_out", '''
+        PENDING = ["a", "b"]
+        READY = {"x": 1, "y": 2}
+        value = {{1||2}}
+        ''', "import mod; mod.PENDING.remove('a'); del mod.READY['x']", '''
+        assert mod.PENDING == ["b"] and mod.READY == {"y": 2} and mod.value == 2
+        '''),
+    case("later_statements_register", '''
+        CONFIG = {}
+        CONFIG["debug"] = False
+        {{||CONFIG["level"] = 3}}
+        LOADED = []
+        LOADED.append("once")
+        ''', "import mod; mod.CONFIG['debug'] = True; mod.LOADED.append('mark')", '''
+        assert mod.CONFIG == {"debug": True, "level": 3}, mod.CONFIG
+        assert mod.LOADED == ["once", "mark"], mod.LOADED
+        '''),
+]
+
+SOURCE = '''
+    A = {"v": 1}
+    B = 1
+    class K:
+        c = []
+        def m(self):
+            return "{{old||new}}"
+    '''
+APP = "import mod; mod.A['x'] = 1; mod.B = 7; mod.K.c.append(1); a, c = mod.A, mod.K.c"
+
+POLICY = [
+    case("all_new", SOURCE, APP, '''
+        assert mod.A == {"v": 1} and mod.B == 1 and mod.K.c == [] and mod.K().m() == "new"
+        ''', data="new"),
+    case("all_kept", SOURCE.replace("B = 1", "B = {{1||2}}"), APP, '''
+        assert mod.A is a and mod.B == 7 and mod.K.c is c and mod.K().m() == "new"
+        ''', data="keep"),
+    case("some_new", SOURCE, APP, '''
+        assert mod.A == {"v": 1} and mod.B == 7 and mod.K.c == []
+        ''', new=["A", "mod.K.c"]),
+    case("some_kept", SOURCE, APP, '''
+        assert mod.A is a and mod.B == 1 and mod.K.c is c
+        ''', data="new", keep=["A", "K.c"]),
+]
+
+
+def test_state(run_script, python, tmp_path):
+    check_cases(run_script, python, tmp_path, STATE)
+
+
+def test_registries(run_script, python, tmp_path):
+    check_cases(run_script, python, tmp_path, REGISTRIES)
+
+
+def test_policy(run_script, python, tmp_path):
+    check_cases(run_script, python, tmp_path, POLICY)
