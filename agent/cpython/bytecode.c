@@ -169,6 +169,19 @@ static PyObject *import_opcode(void)
     return module;
 }
 
+/* opmap is a dict, from 3.15 a frozendict: a copy of it. */
+static PyObject *copy_opmap(PyObject *module)
+{
+    PyObject *opmap = dict_get(PyModule_GetDict(module), "opmap"), *copy = PyDict_New();
+
+    if (opmap && copy && PyDict_Update(copy, opmap) == 0)
+        return copy;
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_RuntimeError, "pyhot: the module opcode has no table");
+    Py_DecRef(copy);
+    return NULL;
+}
+
 static int read_table(void)
 {
     PyObject *module, *opmap;
@@ -178,22 +191,20 @@ static int read_table(void)
     module = import_opcode();
     if (!module)
         return -1;
-    opmap = dict_get(PyModule_GetDict(module), "opmap");
-    if (!opmap || !is_dict(opmap)) {
-        PyErr_SetString(PyExc_RuntimeError, "pyhot: the module opcode has no table");
-        Py_DecRef(module);
-        return -1;
+    opmap = copy_opmap(module);
+    if (opmap) {
+        read_opmap(opmap);
+        set_arg_kind(module, "hasname", ARG_NAME);
+        set_arg_kind(module, "hasconst", ARG_CONST);
+        set_arg_kind(module, "haslocal", ARG_LOCAL);
+        set_arg_kind(module, "hasjrel", ARG_JUMP);
+        set_arg_kind(module, "hasjabs", ARG_JUMP_ABSOLUTE);
+        PyErr_Clear();
+        table.ready = true;
     }
-    read_opmap(opmap);
-    set_arg_kind(module, "hasname", ARG_NAME);
-    set_arg_kind(module, "hasconst", ARG_CONST);
-    set_arg_kind(module, "haslocal", ARG_LOCAL);
-    set_arg_kind(module, "hasjrel", ARG_JUMP);
-    set_arg_kind(module, "hasjabs", ARG_JUMP_ABSOLUTE);
-    PyErr_Clear();
-    table.ready = true;
+    Py_DecRef(opmap);
     Py_DecRef(module);
-    return 0;
+    return opmap ? 0 : -1;
 }
 
 PyObject *code_attribute(PyObject *code, const char *name)
