@@ -26,7 +26,7 @@ def run(case, base):
     sys.path.insert(0, base)
     import app, pyhot
     save(1, case["new"], base)
-    report = pyhot.reload(case["modules"], **case["options"])
+    report = pyhot.reload(*case["modules"], **case["options"])
     app.report = report
     app.modules = {module["name"]: module for module in report["modules"]}
     save(1, {"check.py": case["check"]}, base)
