@@ -40,4 +40,16 @@ static inline uintptr_t gc_start_of(const PyObject *o)
     return type_has(type_of(o), 1UL << 3 | 1UL << 4) ? head - 2 * sizeof(uintptr_t) : head;
 }
 
+/* At least this many bytes from the object on are its own.  tp_itemsize says nothing about
+ * others than tuples and classes: a generator (from 3.11) has it and no ob_size. */
+static inline size_t object_size(const PyObject *o)
+{
+    const PyTypeObject *type = type_of(o);
+    size_t size = (size_t)type->tp_basicsize;
+
+    if (is_tuple(o) || is_type(o))
+        size += (size_t)((const PyVarObject *)o)->ob_size * (size_t)type->tp_itemsize;
+    return size;
+}
+
 #endif

@@ -15,7 +15,7 @@
 #include "api.h"
 #include "version.h"
 
-enum { POOL_HEADER = 48, N_POOLS = 4096, WINDOW = 1024, BEFORE = 64 };
+enum { POOL_HEADER = 48, N_POOLS = 1 << 16, WINDOW = 1024, BEFORE = 64 };
 
 /* struct pool_header, 3.8 to 3.15 */
 struct pool_header {

@@ -218,17 +218,24 @@ static void sort_words(struct candidates *c)
 
 /* --- the start */
 
+/* Allocated for its type's tp_basicsize, and for the items of a tuple, and nothing else. */
+static bool is_of_plain_size(const PyObject *o)
+{
+    const PyTypeObject *type = type_of(o);
+
+    return type == &PyList_Type || type == &PyTuple_Type || type == &PyCell_Type ||
+           type == &PyFunction_Type || type == &PyDict_Type;
+}
+
 static struct block own_block(struct candidates *c)
 {
     PyObject *o = c->referrer;
-    const PyTypeObject *type = type_of(o);
     uintptr_t start = gc_has_head(o) ? gc_start_of(o) : (uintptr_t)o;
-    Py_ssize_t items = type->tp_itemsize ? ((PyVarObject *)o)->ob_size : 0;
+    uintptr_t end = (uintptr_t)o + object_size(o);
     uintptr_t low, high;
-    uintptr_t end = (uintptr_t)o + (size_t)type->tp_basicsize +
-                    (size_t)(items < 0 ? -items : items) * (size_t)type->tp_itemsize;
 
-    if (memory_block(&c->heap->memory, start, &low, &high) == BLOCK_EXACT && high > end)
+    if (!is_of_plain_size(o) &&
+        memory_block(&c->heap->memory, start, &low, &high) == BLOCK_EXACT && high > end)
         end = high;
     return (struct block){start, end};
 }

@@ -90,14 +90,10 @@ size_t field_visits(PyObject *referrer, PyObject *key)
 static size_t twin_bytes(struct heap *heap, PyObject *key, uintptr_t *start)
 {
     const struct mapping *m = memory_at(&heap->memory, (uintptr_t)key);
-    const PyTypeObject *type = type_of(key);
-    Py_ssize_t items = type->tp_itemsize ? ((PyVarObject *)key)->ob_size : 0;
-    uintptr_t end = (uintptr_t)key + (size_t)type->tp_basicsize;
+    uintptr_t end = (uintptr_t)key + object_size(key);
 
     if (!m)
         return 0;
-    if (items > 0)
-        end += (size_t)items * (size_t)type->tp_itemsize;
     *start = (uintptr_t)key - m->low < BEFORE ? m->low : (uintptr_t)key - BEFORE;
     if (end > m->high)
         end = m->high;
