@@ -201,7 +201,8 @@ int pair_code_objects(const struct scope *scope, PyObject *old, PyObject *new_)
     PyObject *name, *old_consts, *new_consts;
     int added = 1, status = -1;
 
-    if (old == new_ || remap_get(scope->pairing->remap, old))
+    if (old == new_ || remap_get(scope->pairing->remap, old) ||
+        code_is_namespace(old) != code_is_namespace(new_))
         return 0;
     name = code_attribute(old, "co_name");
     if (!name)

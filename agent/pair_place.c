@@ -268,7 +268,9 @@ static int pair_function_by_place(struct pairing *pairing, const struct places *
         new_code = new_code_by_source(&places[i], code, name);
     if (!new_code)
         new_code = new_code_by_name(&places[i], function, name);
-    status = new_code ? pair_place(&scope, functions, function, new_code) : 0;
+    /* A class of that name now is no function. */
+    status = new_code && !code_is_namespace(new_code) ? pair_place(&scope, functions, function, new_code)
+                                                      : 0;
     Py_DecRef(name);
     return status;
 }
