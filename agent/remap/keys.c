@@ -100,7 +100,7 @@ static int check_old(PyObject *old, PyObject *new_)
         return refuse(old, "it is a static type of the interpreter or of an extension");
     if (refcount_immortal(old))
         return refuse(old, "it is immortal");
-    if (is_type(old) != is_type(new_))
+    if (is_type(old) && !is_type(new_))
         return refuse(old, "a class can only become a class");
     if ((type_of(old) == &PyCode_Type) != (type_of(new_) == &PyCode_Type))
         return refuse(old, "code can only become code");
