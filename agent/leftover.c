@@ -379,6 +379,24 @@ static int remap_to_old(const struct births *births)
     return status;
 }
 
+/* The engine has moved the weak references along with all others: new ones tell whether those
+ * that made room are held by anybody still. */
+static int renew_weak_references(struct births *births)
+{
+    for (size_t i = 0; i < births->n; i++) {
+        struct birth *birth = &births->items[i];
+        PyObject *weak = birth->alive ? PyWeakref_NewRef(birth->alive, NULL) : NULL;
+
+        if (birth->alive && !weak)
+            return -1;
+        if (weak) {
+            Py_DecRef(birth->weak);
+            birth->weak = weak;
+        }
+    }
+    return 0;
+}
+
 /* The dicts of the execution that are alive: those that surviving functions run in. */
 static int keep_globals(const struct births *births)
 {
@@ -401,7 +419,7 @@ static int keep_globals(const struct births *births)
     return status;
 }
 
-static int take_back(const struct births *births)
+static int take_back(struct births *births)
 {
     bool collecting;
     int status = collector_pause(&collecting);
@@ -413,6 +431,8 @@ static int take_back(const struct births *births)
         status = keep_globals(births);
     if (status == 0)
         status = remap_to_old(births);
+    if (status == 0)
+        status = renew_weak_references(births);
     collector_resume(collecting);
     return status;
 }

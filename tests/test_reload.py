@@ -62,7 +62,10 @@ class Session:
     def name(self):
         return "new session"
 
-tables.HANDLERS["session"] = Session
+class Extra:
+    pass
+
+tables.HANDLERS["extra"] = Extra
 tables.CHAIN.append(Session())
 '''
 FAILURES = {
@@ -106,6 +109,7 @@ def service(python, tmp_path_factory):
 def test_failure_changes_nothing(service, failure):
     text, error = FAILURES[failure]
     before = service.eval(WHAT_MUST_STAY)
+    service.snapshot()
     service.edit("service.py", text)
     done = service.attach("service")
     assert done.returncode == 1, done.stdout + done.stderr
