@@ -20,7 +20,8 @@ PyObject *stale_code_name(PyObject *code)
 bool stale_is_anonymous(PyObject *name)
 {
     const char *text = PyUnicode_AsUTF8(name);
-    return text && *text == '<';
+
+    return text && (*text == '<' || strcmp(text, "__annotate__") == 0);
 }
 
 /* co_flags, or -1 with an exception. */

@@ -43,7 +43,7 @@ int stale_is_function(PyObject *code);
 /* co_name; new reference. */
 PyObject *stale_code_name(PyObject *code);
 
-/* Is it a name that only the compiler gives: <lambda>, <listcomp>, ...? */
+/* Is it a name that only the compiler gives: <lambda>, <listcomp>, __annotate__ (3.14+), ...? */
 bool stale_is_anonymous(PyObject *name);
 
 #endif

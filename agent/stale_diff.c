@@ -127,19 +127,45 @@ static const char *binding_kind(const struct binding *binding, bool module)
     }
 }
 
+/* In the body of class C, "_C__x" is what "__x" was compiled to: the part from "__x" on. */
+static const char *unmangled(const char *name, const char *prefix)
+{
+    size_t length = strlen(prefix), start;
+
+    if (!length || *name != '_')
+        return name;
+    length--; /* the dot */
+    for (start = length; start && prefix[start - 1] != '.'; start--)
+        ;
+    while (start < length && prefix[start] == '_')
+        start++;
+    length -= start;
+    if (strncmp(name + 1, prefix + start, length) == 0 && strncmp(name + 1 + length, "__", 2) == 0)
+        return name + 1 + length;
+    return name;
+}
+
+PyObject *binding_qualname(const struct binding *binding, PyObject *prefix)
+{
+    const char *before = PyUnicode_AsUTF8(prefix), *name = PyUnicode_AsUTF8(binding->name);
+
+    return before && name ? PyUnicode_FromFormat("%s%s", before, unmangled(name, before)) : NULL;
+}
+
 /* One name that `body` binds and `other` may bind too. */
 static int compare_binding(const struct body *body, const struct body *other, PyObject *prefix,
                            PyObject *name, bool added, struct comparison *comparison)
 {
+    const struct binding *binding = body_binding(body, name);
     bool both = body_binds(other, name);
     int same = both ? body_same(other, body, name) : 0;
-    const char *kind = binding_kind(body_binding(body, name), PyUnicode_GetLength(prefix) == 0);
+    const char *kind = binding_kind(binding, PyUnicode_GetLength(prefix) == 0);
     PyObject *qualname;
     int result = 0;
 
     if (same)
         return same < 0 ? -1 : 0;
-    qualname = PyUnicode_FromFormat("%U%U", prefix, name);
+    qualname = binding_qualname(binding, prefix);
     if (!qualname)
         return -1;
     if (!is_reported(comparison, qualname))

@@ -9,6 +9,8 @@
 
 #include "cpython/api.h"
 
+struct binding;
+
 struct comparison {
     PyObject *changes; /* list of {"name","change","kind"}, appended to; the caller's */
     bool lines_moved;  /* equal code on other lines was found */
@@ -25,5 +27,9 @@ int stale_compare_live(PyObject *dict, PyObject *disk, struct comparison *);
 
 /* Appends a change, unless the name is in the list already.  0, or -1 with an exception. */
 int changes_add(struct comparison *, PyObject *name, const char *change, const char *kind);
+
+/* The qualified name of what a body binds; `prefix` is "" or "Class.".  A private name
+ * of a class is given as the source has it.  New reference. */
+PyObject *binding_qualname(const struct binding *, PyObject *prefix);
 
 #endif

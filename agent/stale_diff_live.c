@@ -226,20 +226,35 @@ static bool is_plain_constant(PyObject *value)
            type == &PyComplex_Type;
 }
 
+/* New reference, or NULL if it binds no constant. */
+static PyObject *constant_of(const struct body *body, const struct binding *binding)
+{
+    const struct instruction *load = &body->code.at[binding->first];
+
+    if (binding->kind != BINDS_CONSTANT)
+        return NULL;
+    if (load->kind == OP_LOAD_SMALL_INT)
+        return PyLong_FromLong(load->arg);
+    Py_IncRef(binding->constant);
+    return binding->constant;
+}
+
 /* 1: the name has another constant in the source than it has now, and nothing in the module
  * would have changed it. */
 static int has_other_constant(struct live *live, const struct body *body,
                               const struct binding *binding, PyObject *value)
 {
-    int differs;
+    PyObject *constant = constant_of(body, binding);
+    int differs = 0;
 
-    if (binding->kind != BINDS_CONSTANT || !binding->constant || !is_plain_constant(value) ||
-        !is_plain_constant(binding->constant) || body_count(body, binding->name) != 1)
-        return 0;
-    differs = constant_same(value, binding->constant);
-    if (differs != 0)
-        return differs < 0 ? -1 : 0;
-    differs = is_unconditional(body, binding);
+    if (constant && is_plain_constant(value) && is_plain_constant(constant) &&
+        body_count(body, binding->name) == 1) {
+        int same = constant_same(value, constant);
+        differs = same < 0 ? -1 : !same;
+    }
+    Py_DecRef(constant);
+    if (differs == 1)
+        differs = is_unconditional(body, binding);
     if (differs == 1) {
         int assigned = is_assigned(live, binding->name);
         differs = assigned < 0 ? -1 : !assigned;
@@ -278,7 +293,7 @@ static int compare_name(struct live *live, const struct body *body, const struct
                         : is_missing(body, binding, module);
 
     if (differs == 1) {
-        PyObject *name = PyUnicode_FromFormat("%U%U", prefix, binding->name);
+        PyObject *name = binding_qualname(binding, prefix);
         differs = name ? changes_add(live->comparison, name, value ? "changed" : "added",
                                      kind_of(binding, module))
                        : -1;

@@ -343,7 +343,6 @@ void graph_clear(struct graph *graph)
     for (size_t i = 0; i < graph->n_roots; i++)
         free(graph->roots[i]);
     free(graph->roots);
-    free(graph->running);
     free(graph->objects);
     free(graph->nodes);
     free(graph->table);

@@ -50,8 +50,6 @@ struct graph {
     size_t n_targets, cap_targets;
     uint32_t *target_table;
     size_t target_table_size;
-    PyObject **running; /* the code of running frames, for the names in it: borrowed */
-    size_t n_running;
     uint32_t current;
     bool out_of_memory;
 };

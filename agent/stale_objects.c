@@ -6,10 +6,10 @@
 
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
+#include "cpython/shared_keys.h"
 #include "emit.h"
 #include "stale_frames.h"
 #include "stale_generations.h"
@@ -285,26 +285,9 @@ static int report_frames(struct survey *survey)
     return result;
 }
 
-static int name_running_code(struct survey *survey)
-{
-    struct graph *graph = &survey->graph;
-
-    graph->running = calloc(survey->frames.n + 1, sizeof *graph->running);
-    if (!graph->running) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (; graph->n_running < survey->frames.n; graph->n_running++)
-        graph->running[graph->n_running] = survey->frames.items[graph->n_running].code;
-    return 0;
-}
-
 static int search(struct survey *survey)
 {
-    int result = name_running_code(survey);
-
-    if (result == 0)
-        result = graph_read_heap(&survey->graph);
+    int result = graph_read_heap(&survey->graph);
 
     for (size_t i = 0; result == 0 && i < survey->generations.n; i++)
         result = graph_add_target(&survey->graph, survey->generations.items[i].old);
@@ -327,6 +310,7 @@ static int survey_all(struct survey *survey)
     bool was_on;
     int result;
 
+    shared_keys_known(); /* now: it makes objects to find out */
     emit_progress("generations", 0, 0);
     if (generations_find(&survey->generations, NULL) < 0 ||
         running_frames_read(&survey->frames) < 0 || report_frames(survey) < 0)

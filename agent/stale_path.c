@@ -10,6 +10,7 @@
 
 #include "cpython/deque.h"
 #include "cpython/introspect.h"
+#include "cpython/shared_keys.h"
 
 enum { MAX_KEY = 60, FIRST_STEPS = 8, LAST_STEPS = 24 };
 
@@ -228,45 +229,20 @@ static bool is_attribute(PyObject *holder, PyObject *name, PyObject *object)
     return value == object;
 }
 
-/* The names that a function's code uses are those that instances are likely to have. */
-static bool step_over_names_of(struct path *path, PyObject *code, PyObject *holder,
-                               PyObject *object)
+static bool step_over_shared_name(struct path *path, PyObject *holder, PyObject *object)
 {
-    PyObject *names = PyObject_GetAttrString(code, "co_names");
-    bool found = false;
+    PyTypeObject *class = type_of(holder);
 
-    for (Py_ssize_t i = 0; names && !found && i < PyTuple_Size(names); i++) {
-        PyObject *name = PyTuple_GetItem(names, i);
-        found = is_attribute(holder, name, object);
-        if (found)
+    if (!shared_keys_known() || !is_heap_class((PyObject *)class))
+        return false;
+    for (size_t i = 0; i < shared_keys_count(class); i++) {
+        PyObject *name = shared_keys_name(class, i);
+        if (name && is_attribute(holder, name, object)) {
             extend(path, ".%.200s", PyUnicode_AsUTF8(name));
+            return true;
+        }
     }
-    Py_DecRef(names);
-    PyErr_Clear();
-    return found;
-}
-
-static bool step_over_own_names(struct path *path, PyObject *holder, PyObject *object)
-{
-    PyObject *mro = type_of(holder)->tp_mro, *name, *value;
-    bool found = false;
-
-    for (Py_ssize_t i = 0; mro && !found && i < PyTuple_Size(mro); i++) {
-        PyObject *class = PyTuple_GetItem(mro, i);
-        Py_ssize_t position = 0;
-        while (!found && is_heap_class(class) &&
-               PyDict_Next(class_dict(class), &position, &name, &value))
-            found = type_of(value) == &PyFunction_Type &&
-                    step_over_names_of(path, PyFunction_GetCode(value), holder, object);
-    }
-    for (size_t i = 0; !found && i < path->graph->n_objects; i++) {
-        PyObject *function = path->graph->objects[i];
-        found = type_of(function) == &PyFunction_Type &&
-                step_over_names_of(path, PyFunction_GetCode(function), holder, object);
-    }
-    for (size_t i = 0; !found && i < path->graph->n_running; i++)
-        found = step_over_names_of(path, path->graph->running[i], holder, object);
-    return found;
+    return false;
 }
 
 static bool step_from_function(struct path *path, PyObject *function, PyObject *object)
@@ -311,7 +287,7 @@ static bool step_from_instance(struct path *path, PyObject *holder, PyObject *ob
         return true;
     if (!has_instance_dict(holder))
         return false;
-    if (step_over_own_names(path, holder, object))
+    if (step_over_shared_name(path, holder, object))
         return true;
     path->namespace = type_of(object) == &PyDict_Type;
     return path->namespace;

@@ -1,0 +1,93 @@
+#include "shared_keys.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "introspect.h"
+#include "version.h"
+
+/* struct _dictkeysobject, Include/internal/pycore_dict.h (3.11 to 3.15, GIL builds). */
+struct keys {
+    Py_ssize_t refcnt;
+    uint8_t log2_size, log2_index_bytes, kind;
+    uint32_t version;
+    Py_ssize_t usable, n_entries;
+    char indices[];
+};
+
+enum { KEYS_SPLIT = 2 }; /* DICT_KEYS_SPLIT */
+
+/* PyDictUnicodeEntry, the same header. */
+struct entry {
+    PyObject *key, *value;
+};
+
+/* PyHeapTypeObject.ht_cached_keys, in words; it follows ht_qualname (Include/cpython/object.h,
+ * 3.8 to 3.15). */
+static size_t keys_offset;
+
+static const struct keys *keys_of(PyTypeObject *class)
+{
+    const struct keys *keys = ((struct keys **)class)[keys_offset];
+
+    return keys && keys->kind == KEYS_SPLIT ? keys : NULL;
+}
+
+static size_t find_offset(PyObject *class)
+{
+    PyObject *qualname = builtin_attribute(class, &PyType_Type, "__qualname__");
+    size_t n = (size_t)PyType_Type.tp_basicsize / sizeof(void *), found = 0;
+
+    for (size_t i = sizeof(PyTypeObject) / sizeof(void *); qualname && i + 1 < n; i++) {
+        if (((PyObject **)class)[i] == qualname)
+            found = i + 1; /* the last one: ht_name may be the same str */
+    }
+    Py_DecRef(qualname);
+    return found;
+}
+
+/* An instance is given an attribute; its name must be found where it is looked for. */
+static bool try_layout(void)
+{
+    PyObject *class = PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "pyhot_sample");
+    PyObject *instance = class ? PyObject_CallFunctionObjArgs(class, NULL) : NULL;
+    PyObject *name = PyUnicode_InternFromString("pyhot_attribute");
+    bool found = false;
+
+    if (instance && name && PyObject_GenericSetAttr(instance, name, Py_None) == 0) {
+        keys_offset = find_offset(class);
+        found = keys_offset && keys_of((PyTypeObject *)class) &&
+                shared_keys_count((PyTypeObject *)class) == 1 &&
+                shared_keys_name((PyTypeObject *)class, 0) == name;
+    }
+    PyErr_Clear();
+    Py_DecRef(instance);
+    Py_DecRef(class);
+    Py_DecRef(name);
+    return found;
+}
+
+bool shared_keys_known(void)
+{
+    static enum { UNTRIED, KNOWN, UNKNOWN } state;
+
+    if (state == UNTRIED)
+        state = cpython_minor() >= 11 && try_layout() ? KNOWN : UNKNOWN;
+    return state == KNOWN;
+}
+
+size_t shared_keys_count(PyTypeObject *class)
+{
+    const struct keys *keys = keys_of(class);
+
+    return keys ? (size_t)keys->n_entries : 0;
+}
+
+PyObject *shared_keys_name(PyTypeObject *class, size_t index)
+{
+    const struct keys *keys = keys_of(class);
+    const struct entry *entries =
+        (const struct entry *)(keys->indices + ((size_t)1 << keys->log2_index_bytes));
+
+    return entries[index].key;
+}

@@ -1,0 +1,17 @@
+/* The names of attributes that lie in an instance itself, without a dict: from 3.11 on. */
+#ifndef PYHOT_CPYTHON_SHARED_KEYS_H
+#define PYHOT_CPYTHON_SHARED_KEYS_H
+
+#include <stdbool.h>
+
+#include "api.h"
+
+/* Is the layout the one known?  Tried once on a class of our own, so not while the heap is
+ * walked.  False up to 3.10, where every instance has its dict.  GIL held. */
+bool shared_keys_known(void);
+
+/* How many names instances of the class share, and each of them: borrowed. */
+size_t shared_keys_count(PyTypeObject *class);
+PyObject *shared_keys_name(PyTypeObject *class, size_t index);
+
+#endif

@@ -1,0 +1,636 @@
+"""`pyhot list-stale` and `pyhot.stale()`: what no longer matches the source, what old objects are
+alive and who holds them."""
+
+import ast
+
+import pytest
+
+import harness
+
+# Helpers of the scripts that run in the interpreter under test.  Source files get times of their
+# own, so that no cache of byte code takes one for another.
+PRELUDE = r'''
+import importlib, os, sys, tempfile
+sys.dont_write_bytecode = False
+directory = tempfile.mkdtemp()
+sys.path.insert(0, directory)
+import pyhot
+
+def write(name, text, time):
+    path = os.path.join(directory, name + ".py")
+    with open(path, "w") as file:
+        file.write(text)
+    os.utime(path, (time, time))
+    importlib.invalidate_caches()
+
+def changes(name):
+    module, = pyhot.stale(name)["modules"]
+    return module["state"], module["lines_moved"], sorted(
+        (c["name"], c["change"], c["kind"]) for c in module["changes"])
+'''
+
+SOURCE = '''\
+import collections, dataclasses, enum, functools, os
+from contextlib import contextmanager
+
+LIMIT = 5
+NAMES = ["a", "b"]
+counter = 0
+
+def bump():
+    global counter
+    counter += 1
+
+def plain(a, b=1):
+    # a comment
+    return a + b
+
+def outer():
+    def inner():
+        return 1
+    return inner
+
+def traced(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+
+@traced
+def decorated(x):
+    return x
+
+@functools.lru_cache(None)
+def cached(x):
+    return x * 2
+
+@contextmanager
+def managed():
+    yield 3
+
+@functools.singledispatch
+def dispatched(x):
+    return "any"
+
+@dispatched.register(int)
+def _(x):
+    return "int"
+
+@dispatched.register(str)
+def _(x):
+    return "str"
+
+if os.name == "nt":
+    def conditional():
+        return "nt"
+else:
+    def conditional():
+        return "other"
+
+class Shape:
+    """A shape."""
+    sides = 3
+    __slots__ = ("width",)
+
+    def area(self):
+        return 1
+
+    @property
+    def size(self):
+        return 2
+
+    @size.setter
+    def size(self, value):
+        self.width = value
+
+    @staticmethod
+    def unit():
+        return 4
+
+    @classmethod
+    def make(cls):
+        return 5
+
+    class Corner:
+        def angle(self):
+            return 6
+
+    def __hidden(self):
+        return 7
+
+@dataclasses.dataclass
+class Point:
+    x: int = 0
+    y: list = dataclasses.field(default_factory=list)
+
+    def distance(self):
+        return self.x
+
+class Color(enum.Enum):
+    RED = 1
+
+    def describe(self):
+        return "color"
+
+Pair = collections.namedtuple("Pair", "a b")
+TABLE = {"one": lambda v: v + 1}
+add = lambda v: v + 2
+
+def factory():
+    def made(v):
+        return v
+    made.__name__ = made.__qualname__ = "renamed"
+    return made
+
+renamed = factory()
+for i in range(2):
+    bump()
+'''
+
+# What is edited: (old text, new text, state, are lines moved, changes where the loaded source is
+# known, changes where it is only known by the live objects; None: the same).
+EDITS = {
+    "touch": ("", "", "fresh", False, [], None),
+    "comment": ("# a comment", "# another one", "fresh", False, [], None),
+    "blank lines": ("LIMIT = 5", "\n\nLIMIT = 5", "fresh", True, [], None),
+    "function": ("a + b", "a - b", "stale", False, [("plain", "changed", "function")], None),
+    "default value": ("b=1", "b=2", "stale", False, [("plain", "changed", "function")], []),
+    "nested function": ("return 1\n    return inner", "return 11\n    return inner", "stale", False,
+                        [("outer.<locals>.inner", "changed", "function")], None),
+    "decorated": ("    return x\n\n@functools.lru", "    return -x\n\n@functools.lru", "stale",
+                  False, [("decorated", "changed", "function")], None),
+    "decorator gone": ("@traced\n", "", "stale", True, [("decorated", "changed", "function")], []),
+    "lru_cache": ("x * 2", "x * 3", "stale", False, [("cached", "changed", "function")], None),
+    "contextmanager": ("yield 3", "yield 4", "stale", False,
+                       [("managed", "changed", "function")], None),
+    "conditional": ('return "other"', 'return "changed"', "stale", False,
+                    [("conditional", "changed", "function")], None),
+    "constant": ("LIMIT = 5", "LIMIT = 6", "stale", False, [("LIMIT", "changed", "constant")],
+                 None),
+    "list": ('"b"]', '"b", "c"]', "stale", False, [("NAMES", "changed", "constant")], []),
+    "class attribute": ("sides = 3", "sides = 4", "stale", False,
+                        [("Shape.sides", "changed", "attribute")], None),
+    "method": ("return 1\n\n    @prop", "return 12\n\n    @prop", "stale", False,
+               [("Shape.area", "changed", "method")], None),
+    "private method": ("return 7", "return 8", "stale", False,
+                       [("Shape.__hidden", "changed", "method")], None),
+    "property": ("self.width = value", "self.width = -value", "stale", False,
+                 [("Shape.size", "changed", "method")], None),
+    "static method": ("return 4", "return 44", "stale", False,
+                      [("Shape.unit", "changed", "method")], None),
+    "class method": ("return 5", "return 55", "stale", False,
+                     [("Shape.make", "changed", "method")], None),
+    "nested class": ("return 6", "return 66", "stale", False,
+                     [("Shape.Corner.angle", "changed", "method")], None),
+    "base": ("class Corner:", "class Corner(dict):", "stale", False,
+             [("Shape.Corner", "changed", "class")], []),
+    "field": ("x: int = 0", "x: int = 9", "stale", False, [("Point.x", "changed", "attribute")],
+              None),
+    "annotation": ("x: int = 0", "x: str = 0", "stale", False, [("Point", "changed", "class")],
+                   []),
+    "enum member": ("RED = 1", "RED = 2", "stale", False, [("Color.RED", "changed", "attribute")],
+                    []),
+    "lambda": ("v + 2", "v + 3", "stale", False, [("add", "changed", "constant")],
+               [("<lambda>", "changed", "function")]),
+    "statement": ("range(2)", "range(3)", "stale", False, [("<module>", "changed", "module")], []),
+    "new function": ("LIMIT = 5", "LIMIT = 5\ndef new(): pass", "stale", True,
+                     [("new", "added", "function")], None),
+    "new class": ("LIMIT = 5", "LIMIT = 5\nclass New:\n    x = 1\n    def y(self): pass", "stale",
+                  True, [("New", "added", "class")], None),
+    "new method": ("    class Corner:", "    def new(self): pass\n    class Corner:", "stale", True,
+                   [("Shape.new", "added", "method")], None),
+    "new constant": ("LIMIT = 5", "LIMIT = 5; NEW = 1", "stale", False,
+                     [("NEW", "added", "constant")], None),
+    "function gone": ("def plain(a, b=1):\n    # a comment\n    return a + b\n", "", "stale", True,
+                      [("plain", "removed", "function")], None),
+    "method gone": ("    def area(self):\n        return 1\n", "", "stale", True,
+                    [("Shape.area", "removed", "method")], None),
+    "class gone": (SOURCE[SOURCE.index("class Color"):SOURCE.index("Pair =")], "", "stale", True,
+                   [("Color", "removed", "class")], None),
+    "constant gone": ("LIMIT = 5", "", "stale", False, [("LIMIT", "removed", "constant")], []),
+}
+
+EDITED = {name: SOURCE.replace(old, new, 1) if old else SOURCE
+          for name, (old, new, *_) in EDITS.items()}
+
+EDIT_SCRIPT = PRELUDE + r'''
+source, edits, known = %r, %r, %r
+sys.dont_write_bytecode = not known
+for number, (title, text) in enumerate(edits.items()):
+    name = "edited%%d" %% number
+    write(name, source, 1e9)
+    module = importlib.import_module(name)
+    module.counter += 7             # state is not a change
+    module.Shape.seen = True        # nor is what somebody else set
+    write(name, text, 1e9 + 60)
+    print(repr((title,) + changes(name)))
+'''
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with cached code", "without"])
+def test_every_change_is_named(python, run_script, known):
+    output = run_script(python, EDIT_SCRIPT % (SOURCE, EDITED, known))
+    found = {title: result for title, *result in map(ast.literal_eval, output.splitlines())}
+    for title, (_, _, state, moved, changes, by_objects) in EDITS.items():
+        if not known and by_objects is not None:
+            changes = by_objects
+            state = "stale" if changes else "fresh"
+        assert found[title] == [state, moved, changes], title
+
+
+def test_states(python, run_script):
+    output = run_script(python, PRELUDE + r'''
+for name in "gone", "broken", "warns":
+    write(name, "A = 1\n", 1e9)
+    importlib.import_module(name)
+os.unlink(os.path.join(directory, "gone.py"))
+write("broken", "A = (\n", 1e9 + 60)
+write("warns", "A = '\\d' is 1\n", 1e9 + 60)
+for name in "gone", "broken", "warns", "sys", "_frozen_importlib":
+    module, = pyhot.stale(name)["modules"]
+    print(name, module["state"], bool(module["why"]))
+try:
+    pyhot.stale("nowhere")
+except RuntimeError as error:
+    print("nowhere" in str(error))
+''')
+    assert output.split("\n") == ["gone unreadable True", "broken unreadable True",
+                                  "warns stale False", "sys no-source True",
+                                  "_frozen_importlib no-source True", "True", ""]
+
+
+NOISE = "asyncio, concurrent.futures, ctypes, dataclasses, decimal, doctest, email.message, " \
+        "http.server, json, logging.handlers, multiprocessing.pool, sqlite3, typing, " \
+        "unittest.mock, xml.dom.minidom, xmlrpc.server"
+
+
+def test_no_false_alarm_in_the_standard_library(python, run_script):
+    output = run_script(python, r'''
+import %s
+import pyhot
+result = pyhot.stale(objects=True)
+print([m for m in result["modules"] if m["state"] in ("stale", "unreadable")])
+print(result["objects"], sum(m["state"] == "fresh" for m in result["modules"]) > 100)
+''' % NOISE)
+    assert output == "[]\n[] True\n"
+
+
+def test_nothing_in_the_target_changes(python, run_script):
+    """Modules, attributes, caches, objects, descriptors, warnings: all as before."""
+    output = run_script(python, PRELUDE + r'''
+import collections, gc, linecache, warnings
+write("mod", %r, 1e9)
+import mod
+write("mod", %r, 1e9 + 60)
+
+def snapshot():
+    gc.collect()
+    return {
+        "modules": list(sys.modules),
+        "attributes": {name: list(vars(module)) for name, module in list(sys.modules.items())},
+        "linecache": dict(linecache.cache),
+        "importers": list(sys.path_importer_cache),
+        "filters": list(warnings.filters),
+        "descriptors": os.listdir("/proc/self/fd"),
+        "gc": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()),
+        "objects": collections.Counter(type(o).__name__ for o in gc.get_objects()),
+        "trace": (sys.gettrace(), sys.getprofile()),
+        "cached": os.listdir(os.path.join(directory, "__pycache__")),
+    }
+
+def difference(a, b):
+    return {key: (a[key], b[key]) for key in a if a[key] != b[key] and key != "objects"}
+
+first = before = after = None
+for objects in False, True:
+    pyhot.stale(objects=objects)  # what is made once is made
+first = snapshot()
+before = snapshot()
+for objects in 5 * [False, True]:
+    assert pyhot.stale("mod", objects=objects)["modules"][0]["state"] == "stale"
+after = snapshot()
+print(difference(before, after))
+# The snapshots hold objects themselves; they grow by as much each time.
+print((after["objects"] - before["objects"]) - (before["objects"] - first["objects"]))
+''' % (SOURCE, SOURCE.replace("LIMIT = 5", "LIMIT = '\\d'")))
+    assert output == "{}\nCounter()\n"
+
+
+def test_the_first_look_imports_nothing(python, run_script):
+    output = run_script(python, PRELUDE + r'''
+write("mod", "A = 1\n", 1e9)
+import mod
+write("mod", "A = 2\n", 1e9 + 60)
+before = set(sys.modules)
+print(changes("mod"), set(sys.modules) - before)
+''')
+    assert output == "('stale', False, [('A', 'changed', 'constant')]) set()\n"
+
+
+SHOP = r'''
+import functools, threading
+VERSION = %d
+started, stop = threading.Event(), threading.Event()
+
+def total(x):
+    return x + VERSION
+
+def untouched():
+    return VERSION
+
+def traced(function):
+    @functools.wraps(function)
+    def wrapper(*args):
+        return function(*args)
+    return wrapper
+
+@traced
+def wrapped():
+    return VERSION
+
+def worker(started, stop):
+    started.set()
+    stop.wait()
+    return VERSION
+
+@functools.singledispatch
+def dispatched(x):
+    pass
+
+@dispatched.register(int)
+def _(x):
+    pass
+
+@dispatched.register(str)
+def _(x):
+    pass
+
+class Base:
+    pass
+
+class Handler(Base):
+    def callback(self):
+        return VERSION
+
+    class Nested:
+        pass
+
+class Failure(Exception):
+    pass
+'''
+
+HOLDERS = r'''
+import collections, functools, threading
+import shop
+
+class Session:
+    pass
+
+class Slotted:
+    __slots__ = ("held",)
+
+class App:
+    pass
+
+class Child(shop.Handler):
+    pass
+
+def close_over():
+    total = shop.total
+    return lambda: total
+
+def default(total=shop.total):
+    pass
+
+app = App()
+app.session = Session()
+app.session.cache = [0, 1, 2, Session()]
+app.session.cache[3].callback = shop.Handler().callback
+HANDLERS = {"total": shop.total, ("a", 1): shop.wrapped}
+slotted = Slotted()
+slotted.held = shop.total
+queue = collections.deque([1, shop.total])
+members = {shop.total}
+part = functools.partial(shop.total, 1)
+keyed = {shop.total: 1}
+closure = close_over()
+instances = [shop.Handler() for i in range(5)]
+failure = shop.Failure
+stop = shop.stop
+thread = threading.Thread(target=shop.worker, args=(shop.started, shop.stop), name="Worker-7")
+thread.start()
+shop.started.wait()
+'''
+
+
+def objects_script():
+    return PRELUDE + r'''
+write("shop", %r, 1e9)
+write("holders", %r, 1e9)
+import holders, shop
+assert pyhot.stale(objects=True)["objects"] == [], pyhot.stale(objects=True)["objects"]
+write("shop", %r, 1e9 + 60)
+importlib.reload(shop)
+
+def main():
+    local = [holders.HANDLERS["total"]]
+    return pyhot.stale(objects=True)
+
+try:
+    for entry in main()["objects"]:
+        print(repr(entry))
+finally:
+    holders.stop.set()
+    holders.thread.join()
+''' % (SHOP % 1, HOLDERS, SHOP % 2)
+
+
+def by_object(output):
+    found = {}
+    for line in output.splitlines():
+        entry = ast.literal_eval(line)
+        found[entry["object"], entry["kind"]] = entry
+    return found
+
+
+def paths(entry):
+    return [held["path"] for held in entry["held_by"]]
+
+
+def test_old_objects_and_who_holds_them(python, run_script):
+    found = by_object(run_script(python, objects_script()))
+    assert sorted(found) == [
+        ("shop.Base", "class"), ("shop.Failure", "class"), ("shop.Handler", "class"),
+        ("shop.Handler", "instance"), ("shop.Handler.callback", "function"),
+        ("shop.total", "function"), ("shop.worker", "frame"), ("shop.worker", "function"),
+        ("shop.wrapped", "function")]
+    total = paths(found["shop.total", "function"])
+    assert {path for path in total if not path.startswith("frame")} == {
+        "holders.HANDLERS['total']", "holders.slotted.held", "holders.queue[1]",
+        "list(holders.members)[0]", "holders.part.func", "list(holders.keyed)[0]",
+        "holders.default.__defaults__[0]", "holders.closure.__closure__[0].cell_contents"}
+    in_frame, = [path for path in total if path.startswith("frame")]
+    assert in_frame.startswith("frame of MainThread in main() line ")
+    assert in_frame.endswith(", local[0]")
+    assert paths(found["shop.Handler.callback", "function"]) == [
+        "holders.app.session.cache[3].callback.__func__"]
+    assert paths(found["shop.Handler", "class"]) == ["holders.Child.__bases__[0]"]
+    assert paths(found["shop.Base", "class"]) == ["holders.Child.__base__.__bases__[0]"]
+    assert paths(found["shop.Failure", "class"]) == ["holders.failure"]
+    assert paths(found["shop.wrapped", "function"])[0] == (
+        "holders.HANDLERS[('a', 1)].__wrapped__")
+    instances = found["shop.Handler", "instance"]
+    assert instances["count"] == 6
+    assert all(path.startswith("holders.instances[") for path in paths(instances))
+    frame = found["shop.worker", "frame"]
+    line = (SHOP % 1).split("\n").index("    stop.wait()") + 1
+    assert (frame["thread"], frame["function"], frame["line"]) == ("Worker-7", "worker", line)
+    assert paths(frame) == ["frame of Worker-7 in worker() line %d" % line]
+
+
+def test_what_only_looks_old(python, run_script):
+    """Names used twice, copies, wrappers, classes made anew by a decorator."""
+    output = run_script(python, PRELUDE + r'''
+write("looks", %r, 1e9)
+import looks
+print(pyhot.stale(objects=True)["objects"])
+''' % '''
+import collections, dataclasses, functools, sys, types, typing
+
+def again(): return 1
+first = again
+def again(): return 2
+
+def original(): return 1
+copy = types.FunctionType(original.__code__, globals())
+saved = original
+original = copy
+
+class Pair(collections.namedtuple("Pair", "a b")):
+    pass
+
+def rebuild(cls):
+    return type(cls)(cls.__name__, cls.__bases__, {k: v for k, v in vars(cls).items()
+                                                   if k not in ("__dict__", "__weakref__")})
+
+kept = []
+def register(cls):
+    kept.append(cls)
+    return rebuild(cls)
+
+@register
+class Rebuilt:
+    def method(self): pass
+
+class Property:
+    @property
+    def x(self): return 1
+    getter = x.fget
+    @x.setter
+    def x(self, value): pass
+
+@typing.overload
+def loaded(x: int) -> int: ...
+@typing.overload
+def loaded(x: str) -> str: ...
+def loaded(x): return x
+
+for i in range(3):
+    def looped(): return 1
+    kept.append(looped)
+
+replaced = original
+def monkey(): pass
+original = monkey
+''')
+    assert output == "[]\n"
+
+
+def test_garbage_is_not_reported(python, run_script):
+    """Old classes are cycles: without a collection they are in memory, but nobody holds them."""
+    output = run_script(python, PRELUDE + r'''
+import gc
+gc.disable()
+write("shop", %r, 1e9)
+import shop
+write("shop", %r, 1e9 + 60)
+importlib.reload(shop)
+assert any(o.__name__ == "Failure" and o is not shop.Failure for o in gc.get_objects()
+           if isinstance(o, type))
+print(pyhot.stale(objects=True)["objects"])
+''' % (SHOP % 1, SHOP % 2))
+    assert output == "[]\n"
+
+
+# ---- By the command line
+
+PROGRAM = '''
+import probe, shop, time
+HANDLERS = {"total": shop.total}
+handler = shop.Handler()
+probe.ready()
+while True:
+    time.sleep(1000)
+'''
+
+
+def start_shop(start, python, **options):
+    return start(python, {"app.py": PROGRAM, "shop.py": SHOP % 1}, **options)
+
+
+def list_stale(target, *arguments, **options):
+    return harness.run_pyhot("list-stale", target.pid, *arguments, **options)
+
+
+def stale_names(report):
+    return [module["name"] for module in report["modules"] if module["state"] == "stale"]
+
+
+def test_command(start, python):
+    target = start_shop(start, python)
+    done = list_stale(target, "--exit-code")
+    assert (done.returncode, stale_names(done.report), done.report["objects"]) == (0, [], [])
+    target.edit("shop.py", SHOP % 2)
+    done = list_stale(target)
+    assert (done.returncode, stale_names(done.report)) == (0, ["shop"])
+    done = list_stale(target, "--exit-code", "shop")
+    module, = done.report["modules"]
+    assert (done.returncode, done.report["exit"]) == (6, 6)
+    assert module["changes"] == [{"name": "VERSION", "change": "changed", "kind": "constant"}]
+    done = list_stale(target, "shop", json_report=False)
+    assert "VERSION" in done.stdout and "changed" in done.stdout
+    assert target.eval("shop.total(0)") == 1
+    target.check_unharmed()
+
+
+def test_attach_stale_reloads_what_is_listed(start, python):
+    target = start_shop(start, python)
+    target.edit("shop.py", SHOP % 2)
+    report = target.reload("--stale")
+    assert [module["name"] for module in report["modules"]] == ["shop"]
+    assert target.eval("HANDLERS['total'](0)") == 2
+    assert stale_names(list_stale(target).report) == []
+    target.check_unharmed()
+
+
+def test_objects_by_the_command_line(start, python):
+    target = start_shop(start, python)
+    target.edit("shop.py", SHOP % 2)
+    target.exec("import importlib; importlib.reload(shop)")
+    done = list_stale(target, "--objects", "shop")
+    found = {(entry["object"], entry["kind"]): entry for entry in done.report["objects"]}
+    assert "__main__.HANDLERS['total']" in paths(found["shop.total", "function"])
+    assert paths(found["shop.Handler", "instance"]) == ["__main__.handler"]
+    done = list_stale(target, "--objects", json_report=False)
+    assert "__main__.HANDLERS['total']" in done.stdout
+    target.check_unharmed()
+
+
+def test_main_script_is_compared_with_its_running_code(start, python):
+    target = start_shop(start, python)
+    target.edit("app.py", PROGRAM.replace("1000", "1001"))
+    module, = list_stale(target, "__main__").report["modules"]
+    assert (module["state"], module["compared_with"]) == ("stale", "code")
+    target.edit("app.py", "# moved\n" + PROGRAM)
+    module, = list_stale(target, "__main__").report["modules"]
+    assert (module["state"], module["changes"]) == ("fresh", [])
