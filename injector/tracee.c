@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +21,7 @@ enum { SYSCALL_TRAP = SIGTRAP | 0x80 }; /* PTRACE_O_TRACESYSGOOD */
 
 /* A SIGCHLD can be lost to a queue that holds one of each; never sleep longer than this. */
 #define MAX_SLEEP_NS 5000000
-#define SPIN_NS 100000
+#define SPIN_NS 50000
 
 uint64_t monotonic_ns(void)
 {
@@ -86,15 +85,13 @@ struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid,
     return tracee_error(tracee, errnum, "trace");
 }
 
-/* Sleeps until something may have happened to a tracee, or until `deadline_ns`.  The first
- * SPIN_NS only yield: a system call of the tracee is over sooner than a sleep. */
+/* Sleeps until something may have happened to a tracee, or until `deadline_ns`.  Not in
+ * the first SPIN_NS: a system call of the tracee is over sooner than a sleep. */
 static void sleep_until_event(uint64_t begin_ns, uint64_t deadline_ns)
 {
     uint64_t now = monotonic_ns();
-    if (now - begin_ns < SPIN_NS) {
-        sched_yield();
+    if (now - begin_ns < SPIN_NS)
         return;
-    }
     uint64_t left = deadline_ns > now ? deadline_ns - now : 0;
     struct timespec timeout = {0, left < MAX_SLEEP_NS ? (long)left : MAX_SLEEP_NS};
     sigset_t set;
