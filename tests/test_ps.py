@@ -1,0 +1,93 @@
+"""`pyhot ps`, and what becomes of a report that cannot be written."""
+
+import os
+import signal
+import subprocess
+
+import harness
+
+FILES = {"mod.py": "def answer():\n    return 1\n",
+         "app.py": "import probe, mod\nprobe.ready()\nimport time\nwhile True:\n"
+                   "    time.sleep(1000)\n"}
+
+
+def shown(pid, report):
+    found = [process for process in report["processes"] if process["pid"] == pid]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def test_every_interpreter_is_listed_with_its_version(python, start):
+    target = start(python, FILES)
+    done = harness.run_pyhot("ps")
+    assert done.returncode == 0
+    process = shown(target.pid, done.report)
+    assert process["error"] is None
+    assert process["python"].startswith(".".join(map(str, python.version)))
+    assert "app.py" in process["command"]
+    target.check_unharmed()
+
+
+def test_text(any_python, start):
+    target = start(any_python, FILES)
+    done = harness.run_pyhot("ps", json_report=False)
+    assert done.returncode == 0
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0] == ["PID", "USER", "PYTHON", "COMMAND"]
+    assert [line for line in lines if line[0] == str(target.pid)
+            and line[2].startswith("%d.%d." % any_python.minor)]
+
+
+def test_one_that_cannot_be_attached_to_is_listed_with_the_reason(any_python, start):
+    target = start(any_python, FILES)
+    os.kill(target.pid, signal.SIGSTOP)
+    harness.wait_for(lambda: harness.proc_status(target.pid)["State"][0] == "T", "stopped")
+    process = shown(target.pid, harness.run_pyhot("ps").report)
+    os.kill(target.pid, signal.SIGCONT)
+    assert process["python"] is None
+    assert process["error"]["code"] == "stopped"
+    assert process["error"]["hint"]
+
+
+def test_other_programs_are_not_listed(pyhot):
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        done = harness.run_pyhot("ps")
+        process.stdin.close()
+    assert shown(process.pid, done.report) is None
+
+
+def run_with_stdout(stdout, *arguments):
+    return subprocess.run(harness.pyhot_command() + list(arguments), stdin=subprocess.DEVNULL,
+                          stdout=stdout, stderr=subprocess.PIPE, text=True,
+                          timeout=harness.DEADLINE)
+
+
+def test_full_disk(pyhot):
+    with open("/dev/full", "w") as full:
+        done = run_with_stdout(full, "ps")
+    assert done.returncode == 7
+    assert "cannot write the report: No space left on device" in done.stderr
+
+
+def test_reader_is_gone(pyhot):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run_with_stdout(writer, "ps")
+    os.close(writer)
+    assert done.returncode == 7
+    assert "cannot write the report" in done.stderr
+
+
+def test_stdout_is_closed(pyhot):
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *harness.pyhot_command(), "ps"],
+                          stderr=subprocess.PIPE, text=True, timeout=harness.DEADLINE)
+    assert done.returncode == 7
+    assert "cannot write the report" in done.stderr
+
+
+def test_a_refusal_stays_a_refusal_when_its_report_is_lost(pyhot):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    with open("/dev/full", "w") as full:
+        done = run_with_stdout(full, "attach", str(gone.pid), "mod", "--json")
+    assert done.returncode == 3
