@@ -11,6 +11,7 @@
 #include "procfs.h"
 #include "python.h"
 #include "report.h"
+#include "text.h"
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
@@ -85,7 +86,7 @@ static struct json_object *describe_error(const struct error *error)
     struct json_object *object = json_object_new_object();
 
     json_object_object_add(object, "code", json_object_new_string(error->code));
-    json_object_object_add(object, "message", json_object_new_string(error->message));
+    json_object_object_add(object, "message", json_text(error->message));
     json_object_object_add(object, "hint",
                            error->hint ? json_object_new_string(error->hint) : NULL);
     return object;
@@ -115,7 +116,7 @@ static struct json_object *describe(pid_t pid)
     json_object_object_add(process, "user", user ? json_object_new_string(user->pw_name) : NULL);
     json_object_object_add(process, "python",
                            error ? NULL : json_object_new_string(python.version));
-    json_object_object_add(process, "command", json_object_new_string(command));
+    json_object_object_add(process, "command", json_text(command));
     json_object_object_add(process, "error", error ? describe_error(error) : NULL);
     error_free(error);
     python_clear(&python);

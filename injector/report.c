@@ -438,8 +438,8 @@ static void print_error_json(const struct options *options, const struct error *
     if (options->pid)
         json_object_object_add(object, "pid", json_object_new_int(options->pid));
     json_object_object_add(body, "code", json_object_new_string(error->code));
-    json_object_object_add(body, "message", json_object_new_string(error->message));
-    json_object_object_add(body, "hint", error->hint ? json_object_new_string(error->hint) : NULL);
+    json_object_object_add(body, "message", json_text(error->message));
+    json_object_object_add(body, "hint", error->hint ? json_text(error->hint) : NULL);
     json_object_object_add(object, "error", body);
     json_object_object_add(object, "exit", json_object_new_int(error->status));
     print_json(object);

@@ -52,6 +52,48 @@ size_t list_length(struct json_object *list)
     return list ? json_object_array_length(list) : 0;
 }
 
+/* The length of the UTF-8 sequence at `c`, 0 if it is none: RFC 3629, section 4. */
+static size_t utf8_length(const unsigned char *c)
+{
+    size_t length = *c < 0x80                  ? 1
+                    : *c >= 0xc2 && *c < 0xe0  ? 2
+                    : *c >= 0xe0 && *c < 0xf0  ? 3
+                    : *c >= 0xf0 && *c <= 0xf4 ? 4
+                                               : 0;
+
+    for (size_t i = 1; i < length; i++)
+        if ((c[i] & 0xc0) != 0x80)
+            return 0;
+    if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) || (*c == 0xf0 && c[1] < 0x90) ||
+        (*c == 0xf4 && c[1] > 0x8f))
+        return 0; /* overlong, a surrogate, or beyond U+10FFFF */
+    return length;
+}
+
+struct json_object *json_text(const char *bytes)
+{
+    struct json_object *object;
+    size_t size = 0;
+    char *text = NULL;
+    FILE *out = open_memstream(&text, &size);
+
+    if (!out)
+        return NULL;
+    for (const unsigned char *c = (const unsigned char *)bytes; *c;) {
+        size_t length = utf8_length(c);
+
+        if (length)
+            fwrite(c, 1, length, out);
+        else
+            fputs("\xef\xbf\xbd", out);
+        c += length ? length : 1;
+    }
+    fclose(out);
+    object = json_object_new_string_len(text, size);
+    free(text);
+    return object;
+}
+
 void print_safe(FILE *out, const char *text, bool lines)
 {
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {

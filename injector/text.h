@@ -18,6 +18,9 @@ struct json_object *member_list(struct json_object *, const char *key);   /* NUL
 struct json_object *member_object(struct json_object *, const char *key); /* NULL */
 size_t list_length(struct json_object *);                                 /* NULL: 0 */
 
+/* A JSON string of bytes that the kernel or a target gave: what is no UTF-8 becomes U+FFFD. */
+struct json_object *json_text(const char *bytes);
+
 /* Prints `text` with control characters as \x1b; tabs stay, newlines too if `lines`. */
 void print_safe(FILE *, const char *text, bool lines);
 

@@ -230,6 +230,31 @@ static void test_error(void **state)
                         "\"process 42 (a\\nb) is traced\",\"hint\":\"end it\"},\"exit\":3}\n");
 }
 
+static void test_bytes_that_are_no_utf8(void **state)
+{
+    static const struct {
+        const char *bytes, *text;
+    } cases[] = {
+        {"plain", "plain"},
+        {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\x8d", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\x8d"},
+        {"a\xff"
+         "b",
+         "a\xef\xbf\xbd"
+         "b"},
+        {"cut\xe2\x82", "cut\xef\xbf\xbd\xef\xbf\xbd"},
+        {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+        {"\xc0\xaf", "\xef\xbf\xbd\xef\xbf\xbd"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct json_object *object = json_text(cases[i].bytes);
+
+        assert_string_equal(json_object_get_string(object), cases[i].text);
+        json_object_put(object);
+    }
+}
+
 static void test_colors(void **state)
 {
     struct options options = {.color = COLOR_AUTO};
@@ -260,6 +285,7 @@ int main(void)
         cmocka_unit_test(test_long_lists_are_cut),
         cmocka_unit_test(test_stale),
         cmocka_unit_test(test_error),
+        cmocka_unit_test(test_bytes_that_are_no_utf8),
         cmocka_unit_test(test_colors),
     };
 
