@@ -35,6 +35,20 @@ def case(text):
 
 
 case("""
+# context variables
+import contextvars
+def old(): return "old"
+def new(): return "new"
+var = contextvars.ContextVar("var")
+var.set(old)
+default = contextvars.ContextVar("default", default=old)
+context = contextvars.copy_context()
+assert var.get() is old and default.get() is old     # remembered in the variable
+remap({old: new})
+assert var.get() is new and default.get() is new and context[var] is new
+""")
+
+case("""
 # instances
 class A:
     def __init__(self):

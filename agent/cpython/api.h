@@ -34,7 +34,7 @@ extern PyTypeObject PyType_Type, PyBaseObject_Type, PyDict_Type, PyList_Type, Py
     PyFrame_Type, PyGen_Type, PyCoro_Type, PyAsyncGen_Type, PyCFunction_Type,
     PyDictProxy_Type, PyMemberDescr_Type, PyGetSetDescr_Type, PyWrapperDescr_Type,
     PyMethodDescr_Type, PyClassMethodDescr_Type, PyODict_Type, PySuper_Type, PySlice_Type,
-    PyRange_Type, PyTraceBack_Type;
+    PyRange_Type, PyTraceBack_Type, PyContextVar_Type;
 /* weakref.ref, proxy and callable proxy; Include/cpython/weakrefobject.h */
 extern PyTypeObject _PyWeakref_RefType, _PyWeakref_ProxyType, _PyWeakref_CallableProxyType;
 #endif

@@ -19,7 +19,7 @@
 static const struct writer *const writers[] = {
     &code_writer, &left_writer,   &refused_writer, &bases_writer,  &instance_writer,
     &type_dict_writer, &dict_writer, &hashed_writer,  &deque_writer,  &weakref_writer,
-    &frame_writer, &holder_writer, &field_writer,
+    &frame_writer, &holder_writer, &alias_writer, &field_writer,
 };
 
 enum { N_WRITERS = sizeof writers / sizeof writers[0] };

@@ -8,6 +8,7 @@
  *   field.c   where in the referrer's memory a reference is (the flip test); candidates.c
  *             finds the words that may be it, stored.c is the writer that uses it
  *   commit.c  resolve, commit, undo, verify: the order of all writers
+ *   aliases.c uncounted pointers to old objects
  *   writers   types.c instances.c hashed.c weakrefs.c code.c frames.c holders.c
  *
  * Memory of the engine is never the interpreter's: malloc and mmap only. */
@@ -74,7 +75,7 @@ struct writer {
 
 extern const struct writer code_writer, left_writer, refused_writer, bases_writer, instance_writer,
     type_dict_writer, dict_writer, hashed_writer, deque_writer, weakref_writer, frame_writer,
-    holder_writer, field_writer;
+    holder_writer, alias_writer, field_writer;
 
 struct remap {
     struct key *keys;
@@ -108,6 +109,7 @@ struct remap {
     struct weakrefs *weakrefs;
     struct frames *frames;
     struct holders *holders;
+    struct aliases *aliases;
 };
 
 /* keys.c: the index of `object` in keys, or -1.  Inlined bitmap test in front. */

@@ -25,6 +25,7 @@ SUBJECTS = {
     "set.h": "agent/cpython/set.h",
     "descr.h": "agent/cpython/descr.h",
     "weakref.h": "agent/cpython/weakref.h",
+    "contextvar.h": "agent/cpython/contextvar.h",
     "method.h": "agent/cpython/method.h",
     "frame.h": "agent/cpython/frame.c",
     "gc_objects.h": "agent/cpython/gc_objects.c",
