@@ -1,0 +1,123 @@
+"""How pyhot gets in: what it leaves behind when it is killed there, what the target can notice.
+
+Attaches under load and at every bad moment are in tests/faults; this is what each interpreter and
+its build of the C library can get wrong for itself."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+import harness
+
+MOD = "def answer():\n    return %r\n"
+
+# Where the only thread that can be borrowed is, each another way through the C library.
+PLACES = {
+    "sleep": "time.sleep(1000)",
+    "lock": "LOCK.acquire()",
+    "lock with a limit": "LOCK.acquire(timeout=1000)",
+    "condition": "threading.Event().wait()",
+    "select": "import select; select.select([], [], [], 1000)",
+    "poll": "import select; select.poll().poll()",
+    "epoll": "import select; select.epoll().poll()",
+    "accept": "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(1); s.accept()",
+    "pipe": "import os; os.read(os.pipe()[0], 1)",
+    "pause": "import signal; signal.pause()",
+    "sigwait": "import signal; signal.sigwait({signal.SIGUSR1})",
+    "join": "t = threading.Thread(target=LOCK.acquire); t.start(); t.join()",
+    "pure Python": "while True: pass",
+    "allocating": "while True: [bytes(n) for n in range(600, 3000, 37)]",
+}
+
+
+def start_app(start, python, place, **options):
+    # Without the thread of probe.py: it would be a second one to borrow.
+    files = {"mod.py": MOD % 1,
+             "app.py": "import os, threading, time\nimport mod\n"
+                       "LOCK = threading.Lock()\nLOCK.acquire()\n"
+                       "os.write(int(os.environ['PROBE_OUT']), b'READY\\n')\n" + PLACES[place]}
+    return start(python, files, **options)
+
+
+def anonymous_code(pid):
+    """Pages that can be executed and come from no file."""
+    return [entry for entry in harness.proc_maps(pid) if "x" in entry[1] and not entry[2]]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_only_one_thread_to_borrow(start, python, place):
+    target = start_app(start, python, place)
+    target.edit("mod.py", MOD % 2)
+    before = anonymous_code(target.pid)
+    for number in (2, 3):
+        target.edit("mod.py", MOD % number)
+        report = target.reload("mod")
+        assert report["modules"][0]["result"] == "reloaded"
+        assert report["time"]["stop_us"] > 0
+    harness.wait_for(lambda: anonymous_code(target.pid) == before, "pyhot's pages are unmapped")
+    assert harness.proc_status(target.pid)["TracerPid"] == "0"
+
+
+def test_second_attach_uses_the_loaded_agent(start, python):
+    target = start_app(start, python, "sleep")
+    agents = []
+    for number in (2, 3):
+        target.edit("mod.py", MOD % number)
+        target.reload("mod")
+        agents.append([entry for entry in harness.proc_maps(target.pid)
+                       if entry[2].startswith("/memfd:pyhot-agent")])
+    assert agents[0] and agents[1] == agents[0]
+
+
+# One in each state that a killed pyhot can leave the target in: before the pages, with the pages
+# but no thread, with a thread that waits, with an agent that runs.
+KILLED = ["stopped:1", "aimed:1", "masked:1", "syscall-stop:1", "syscall-stop:2", "code-written:1",
+          "syscall-stop:4", "unmasked:1", "restored:1", "channel-taken:1", "go:1"]
+
+
+@pytest.fixture(scope="session")
+def faults_binary():
+    path = os.environ.get("PYHOT_FAULTS_BINARY")
+    if not path or not os.access(path, os.X_OK):
+        pytest.skip("$PYHOT_FAULTS_BINARY is not a pyhot built with make FAULTS=1")
+    return path
+
+
+def test_killed_pyhot_leaves_nothing(start, python, faults_binary):
+    target = start_app(start, python, "sleep")
+    mask = harness.proc_status(target.pid)["SigBlk"]
+    threads = harness.proc_threads(target.pid)
+    descriptors = harness.proc_descriptors(target.pid)
+    pages = anonymous_code(target.pid)
+
+    for number, place in enumerate(KILLED):
+        target.edit("mod.py", MOD % (number + 2))
+        done = subprocess.run([faults_binary, "attach", str(target.pid), "mod"],
+                              env=dict(os.environ, PYHOT_FAULT="%s:9" % place),
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=harness.DEADLINE)
+        assert done.returncode == -signal.SIGKILL, (place, done)
+        harness.wait_for(lambda: target.alive()
+                         and harness.proc_threads(target.pid) == threads
+                         and harness.proc_descriptors(target.pid) == descriptors
+                         and anonymous_code(target.pid) == pages,
+                         "after SIGKILL at %s: threads, descriptors, pages as before" % place)
+        status = harness.proc_status(target.pid)
+        assert (status["State"][0], status["TracerPid"], status["SigBlk"]) == ("S", "0", mask), place
+    target.edit("mod.py", MOD % 1000)
+    assert target.reload("mod")["modules"][0]["result"] == "reloaded"
+
+
+def test_stopped_target_is_refused_and_stays_stopped(start, python):
+    target = start_app(start, python, "sleep")
+    os.kill(target.pid, signal.SIGSTOP)
+    harness.wait_for(lambda: harness.proc_status(target.pid)["State"][0] == "T", "stopped")
+    target.edit("mod.py", MOD % 2)
+    done = target.attach("mod")
+    assert done.returncode == 3, done.stdout
+    assert "stopped" in done.report["error"]["message"], done.report
+    assert harness.proc_status(target.pid)["State"][0] == "T"
+    os.kill(target.pid, signal.SIGCONT)
+    assert target.reload("mod")["modules"][0]["result"] == "reloaded"
