@@ -1,7 +1,7 @@
 /* What a namespace's source does with each name: the statements in the body of a module or a
  * class that bind it, as bytecode, and whether two versions of the body agree on them.
  *
- * GIL held; runs no Python code but the import of `opcode`. */
+ * GIL held; runs no Python code of the target. */
 #ifndef PYHOT_INITIALISER_H
 #define PYHOT_INITIALISER_H
 

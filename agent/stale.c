@@ -96,6 +96,16 @@ static void report_clear(struct module_report *report)
     Py_DecRef(report->comparison.changes);
 }
 
+/* Is the name in sys.modules only another one for a module that is there under its own, as
+ * os.path and __mp_main__ are? */
+static bool is_alias(PyObject *name, PyObject *module)
+{
+    PyObject *own = dict_get(PyModule_GetDict(module), "__name__");
+
+    return own && is_str(own) && PyUnicode_Compare(own, name) != 0 &&
+           dict_lookup(PyImport_GetModuleDict(), own) == module;
+}
+
 /* The loaded modules as a list of (name, module), in the order of sys.modules. */
 static PyObject *all_modules(void)
 {
@@ -104,7 +114,8 @@ static PyObject *all_modules(void)
     Py_ssize_t position = 0;
 
     while (list && PyDict_Next(modules, &position, &name, &module)) {
-        if (!is_str(name) || !PyType_IsSubtype(type_of(module), &PyModule_Type))
+        if (!is_str(name) || !PyType_IsSubtype(type_of(module), &PyModule_Type) ||
+            is_alias(name, module))
             continue;
         PyObject *pair = PyTuple_Pack(2, name, module);
         if (!pair || PyList_Append(list, pair) < 0) {

@@ -232,6 +232,8 @@ def test_every_change_is_named(python, run_script, known):
     output = run_script(python, EDIT_SCRIPT % (SOURCE, EDITED, known))
     found = {title: result for title, *result in map(ast.literal_eval, output.splitlines())}
     for title, (_, _, state, moved, changes, by_objects) in EDITS.items():
+        if title == "annotation" and python.minor >= (3, 14):
+            by_objects = None  # annotations are functions, alive as such
         if not known and by_objects is not None:
             changes = by_objects
             state = "stale" if changes else "fresh"

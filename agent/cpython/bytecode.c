@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "introspect.h"
+#include "opcode.h"
 #include "version.h"
 
 #define MAX_OPCODE 256
@@ -91,9 +92,9 @@ static int opcode_number(PyObject *opmap, const char *name)
     return value < MAX_OPCODE ? (int)value : -1;
 }
 
-static void set_arg_kind(PyObject *module, const char *list_name, enum arg_kind kind)
+static void set_arg_kind(PyObject *tables, const char *list_name, enum arg_kind kind)
 {
-    PyObject *list = dict_get(PyModule_GetDict(module), list_name);
+    PyObject *list = dict_get(tables, list_name);
 
     for (Py_ssize_t i = 0; list && is_list(list) && i < PyList_Size(list); i++) {
         long opcode = PyLong_AsLong(PyList_GetItem(list, i));
@@ -150,60 +151,41 @@ static void read_opmap(PyObject *opmap)
     set_shift(opmap, "LOAD_SUPER_ATTR", 2);
 }
 
-/* The module `opcode`, which the target learns nothing of: what came into sys.modules by it
- * (Lib/opcode.py imports _opcode, from 3.13 _opcode_metadata) goes out again.  New reference. */
-static PyObject *import_opcode(void)
-{
-    static const char *const names[] = {"opcode", "_opcode", "_opcode_metadata"};
-    enum { N = sizeof names / sizeof *names };
-    PyObject *modules = PyImport_GetModuleDict(), *module;
-    bool known[N];
-
-    for (size_t i = 0; i < N; i++)
-        known[i] = dict_get(modules, names[i]) != NULL;
-    module = PyImport_ImportModule("opcode");
-    for (size_t i = 0; module && i < N; i++) {
-        if (!known[i] && dict_get(modules, names[i]))
-            PyDict_DelItemString(modules, names[i]);
-    }
-    return module;
-}
-
 /* opmap is a dict, from 3.15 a frozendict: a copy of it. */
-static PyObject *copy_opmap(PyObject *module)
+static PyObject *copy_opmap(PyObject *tables)
 {
-    PyObject *opmap = dict_get(PyModule_GetDict(module), "opmap"), *copy = PyDict_New();
+    PyObject *opmap = dict_get(tables, "opmap"), *copy = PyDict_New();
 
     if (opmap && copy && PyDict_Update(copy, opmap) == 0)
         return copy;
     if (!PyErr_Occurred())
-        PyErr_SetString(PyExc_RuntimeError, "pyhot: the module opcode has no table");
+        PyErr_SetString(PyExc_RuntimeError, "pyhot: this Python has no table of opcodes");
     Py_DecRef(copy);
     return NULL;
 }
 
 static int read_table(void)
 {
-    PyObject *module, *opmap;
+    PyObject *tables, *opmap;
 
     if (table.ready)
         return 0;
-    module = import_opcode();
-    if (!module)
+    tables = opcode_tables();
+    if (!tables)
         return -1;
-    opmap = copy_opmap(module);
+    opmap = copy_opmap(tables);
     if (opmap) {
         read_opmap(opmap);
-        set_arg_kind(module, "hasname", ARG_NAME);
-        set_arg_kind(module, "hasconst", ARG_CONST);
-        set_arg_kind(module, "haslocal", ARG_LOCAL);
-        set_arg_kind(module, "hasjrel", ARG_JUMP);
-        set_arg_kind(module, "hasjabs", ARG_JUMP_ABSOLUTE);
+        set_arg_kind(tables, "hasname", ARG_NAME);
+        set_arg_kind(tables, "hasconst", ARG_CONST);
+        set_arg_kind(tables, "haslocal", ARG_LOCAL);
+        set_arg_kind(tables, "hasjrel", ARG_JUMP);
+        set_arg_kind(tables, "hasjabs", ARG_JUMP_ABSOLUTE);
         PyErr_Clear();
         table.ready = true;
     }
     Py_DecRef(opmap);
-    Py_DecRef(module);
+    Py_DecRef(tables);
     return opmap ? 0 : -1;
 }
 

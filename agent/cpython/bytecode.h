@@ -49,8 +49,8 @@ struct bytecode {
     PyObject *code, *consts, *names, *locals; /* new references */
 };
 
-/* Decodes `code`, a code object: 0, or -1 with an exception.  GIL held; the first call may
- * import the module `opcode` of the standard library. */
+/* Decodes `code`, a code object: 0, or -1 with an exception.  GIL held; the first call
+ * reads the table of opcodes (opcode.h). */
 int bytecode_decode(PyObject *code, struct bytecode *);
 void bytecode_clear(struct bytecode *);
 
