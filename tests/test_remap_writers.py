@@ -155,7 +155,6 @@ table = {id_: o for id_, o in enumerate(a)}
 keys = {o: i for i, o in enumerate(a)}
 d = Dict()
 d.x, d.y, d.kind, d.me = 1, 2, Dict, d
-names = vars(d)
 ref = weakref.ref(d)
 OldDict = [Dict]
 report = remap({A: B, Dict: Slots})
@@ -514,20 +513,24 @@ assert seen == list(range(5, 30)) + [g, "after", h], seen
 
 case("""
 # 100,000 keys
-functions = [eval("lambda: 1") for _ in range(50000)]
-new = [eval("lambda: 2") for _ in range(50000)]
+def make(n):
+    return [eval("lambda: %d" % i) for i in range(n)]
+functions, new = make(1000), make(1000)
 mapping = dict(zip(functions, new))
-d = {}
+others = [object() for _ in range(99000)]
+d, s = {}, set(others)
 for i, f in enumerate(functions):
     d[f] = i
-    d[i] = f
-s = set(functions)
-del f
+    for other in others[99 * i:99 * i + 99]:
+        d[other] = i
+s.update(functions)
+del f, functions
 remap(mapping)
-assert len(d) == 100000 and len(s) == 50000
+assert len(d) == len(s) == 100000 and list(d)[::100] == new
 for i, f in enumerate(new):
-    assert functions[i] is f and d[f] == i and d[i] is f and f in s
-assert list(d)[::2] == new
+    assert d[f] == i and f in s
+for i, other in enumerate(others):
+    assert d[other] == i // 99 and other in s
 """)
 
 case("""
@@ -642,7 +645,7 @@ data = {weakref.ref(f): "by ref"}
 weakref.finalize(A, died.append, "A")
 weakref.finalize(f, died.append, "f")
 already = weakref.ref(g)
-remap({f: g, A: B})
+remap({f: g, A: B, A.m: B.m})
 assert f is g and A is B and not died
 assert [r() for r in refs] == [g, g, B, B] and proxy.__name__ == "B" and already() is g
 assert wm()() == 2
@@ -701,10 +704,8 @@ made = [make(i) for i in range(5)]
 def warm():
     return [m(10) for m in made]
 for _ in range(2000): warm()
-inner, inner2 = make.__code__.co_consts[1], make2.__code__.co_consts[1]
-if not isinstance(inner, types.CodeType):
-    inner, inner2 = [next(c for c in m.__code__.co_consts if isinstance(c, types.CodeType))
-                     for m in (make, make2)]
+inner, inner2 = [next(c for c in m.__code__.co_consts if isinstance(c, types.CodeType))
+                 for m in (make, make2)]
 running = gen()
 next(running)
 report = remap({inner: inner2, gen.__code__: gen2.__code__})
@@ -713,7 +714,7 @@ assert next(running) == 2 and next(gen()) == 10
 old = report["frames_on_old_code"]
 assert len(old) == 1 and old[0]["thread"] == "generator", old
 assert old[0]["function"] == "gen" and old[0]["file"].endswith("script.py"), old
-assert old[0]["line"] == gen.__code__.co_firstlineno - 4 - 2 + 4 or old[0]["line"] > 0
+assert old[0]["line"] == gen2.__code__.co_firstlineno - 2, old
 # other numbers of free variables: left as it is
 report = remap({inner2: other.__code__})
 assert warm() == [0, 10, 20, 30, 40]
@@ -868,14 +869,14 @@ assert list(Color) == [Color2.RED, Color2.GREEN] and isinstance(mine, Color)
 case("""
 # what was replaced is collected
 class A:
-    __slots__ = ("x", "__weakref__", "__dict__")
+    __slots__ = ("x",)
     def m(self): return super().__repr__()
     @property
     def p(self): return 1
     @staticmethod
     def s(): pass
 class B:
-    __slots__ = ("x", "__weakref__", "__dict__")
+    __slots__ = ("x",)
 class Sub(A): pass
 marks = []
 class Mark:

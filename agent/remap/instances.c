@@ -1,6 +1,6 @@
 /* Instances of replaced classes get the new `__class__` through object's own setter: it
  * checks the layout and, from 3.11 on, moves attributes out of arrays that are laid out by
- * the old class.  A raw write of ob_type swaps attributes there.
+ * the old class.  A raw write of ob_type would swap attributes there.
  *
  * Where the layout differs the instance is migrated: a new object of the new class, made
  * without __new__ or __init__, shares its __dict__ and takes over the slots by name; the
@@ -15,7 +15,7 @@
 #include "../cpython/version.h"
 #include "types.h"
 
-enum fate { FATE_UNKNOWN, FATE_SET_CLASS, FATE_MIGRATE, FATE_REFUSED };
+enum fate { FATE_UNKNOWN, FATE_SET_CLASS, FATE_STORE_CLASS, FATE_MIGRATE, FATE_REFUSED };
 
 struct migration {
     PyObject *old, *new_; /* the keys own them */
@@ -80,6 +80,16 @@ static bool setter_agrees(PyObject *o, const struct key *k)
     return true;
 }
 
+/* To 3.11 the setter refuses subclasses of int, tuple and bytes that have a __dict__,
+ * whatever the layout.  Their dict is an ordinary one, found from the end of the object, so
+ * nothing depends on the class but its layout.  (Where attributes are kept in an array, as
+ * from 3.11 on in objects of fixed size, it would not do.) */
+static bool can_store(PyTypeObject *old, PyTypeObject *new_)
+{
+    return cpython_minor() <= 11 && old->tp_itemsize && old->tp_dictoffset < 0 &&
+           !type_has(old, Py_TPFLAGS_TYPE_SUBCLASS) && type_layout_equal(old, new_);
+}
+
 static int fate_of(struct remap *r, PyObject *o, const struct key *k, enum fate *fate)
 {
     struct instances *s = r->instances;
@@ -100,8 +110,10 @@ static int fate_of(struct remap *r, PyObject *o, const struct key *k, enum fate 
     if (s->fates[index] == FATE_UNKNOWN) {
         PyTypeObject *old = (PyTypeObject *)k->old, *new_ = (PyTypeObject *)k->new_;
 
-        if (type_layout_equal(old, new_) || setter_agrees(o, k))
+        if (setter_agrees(o, k))
             s->fates[index] = FATE_SET_CLASS;
+        else if (can_store(old, new_))
+            s->fates[index] = FATE_STORE_CLASS;
         else
             s->fates[index] = can_migrate(r, old, new_) ? FATE_MIGRATE : FATE_REFUSED;
     }
@@ -343,13 +355,30 @@ static int migrations_commit(struct remap *r)
 static ptrdiff_t instance_resolve(struct remap *r, struct edge *e)
 {
     const struct key *k = &r->keys[e->key];
+    enum fate fate;
 
-    return k->is_class && (PyObject *)type_of(e->referrer) == k->old;
+    if (!k->is_class || (PyObject *)type_of(e->referrer) != k->old)
+        return 0;
+    return fate_of(r, e->referrer, k, &fate) < 0 ? -1 : 1;
+}
+
+static int change_class(struct remap *r, const struct edge *e, PyObject *from, PyObject *to)
+{
+    struct instances *s = r->instances;
+
+    if (s->fates[e->key] != FATE_STORE_CLASS)
+        return set_class(e->referrer, to);
+    Py_IncRef(to);
+    e->referrer->ob_type = (PyTypeObject *)to;
+    Py_DecRef(from); /* the key's own reference keeps it */
+    return 0;
 }
 
 static int instance_commit(struct remap *r, struct edge *e)
 {
-    return set_class(e->referrer, r->keys[e->key].new_);
+    const struct key *k = &r->keys[e->key];
+
+    return change_class(r, e, k->old, k->new_);
 }
 
 static void instance_undo(struct remap *r, struct edge *e)
@@ -357,7 +386,7 @@ static void instance_undo(struct remap *r, struct edge *e)
     PyObject *type, *value, *traceback;
 
     PyErr_Fetch(&type, &value, &traceback);
-    if (set_class(e->referrer, r->keys[e->key].old) < 0)
+    if (change_class(r, e, r->keys[e->key].new_, r->keys[e->key].old) < 0)
         PyErr_WriteUnraisable(e->referrer);
     PyErr_Restore(type, value, traceback);
 }

@@ -210,31 +210,60 @@ static bool same_members(PyTypeObject *a, PyTypeObject *b)
     return true;
 }
 
-/* Stricter than compatible_for_assignment and extra_ivars of Objects/typeobject.c. */
+/* Does `type` add nothing to the layout of its base?  compatible_with_tp_base of
+ * Objects/typeobject.c. */
+static bool adds_nothing(const PyTypeObject *type)
+{
+    const PyTypeObject *base = type->tp_base;
+
+    return base && type_is_python(type) && type->tp_basicsize == base->tp_basicsize &&
+           type->tp_itemsize == base->tp_itemsize && type->tp_dictoffset == base->tp_dictoffset &&
+           type->tp_weaklistoffset == base->tp_weaklistoffset;
+}
+
 bool type_layout_equal(PyTypeObject *a, PyTypeObject *b)
 {
-    while (a != b) {
+    for (;;) {
+        while (adds_nothing(a))
+            a = a->tp_base;
+        while (adds_nothing(b))
+            b = b->tp_base;
+        if (a == b)
+            return true;
         if (!type_is_python(a) || !type_is_python(b) || a->tp_basicsize != b->tp_basicsize ||
             a->tp_itemsize != b->tp_itemsize || a->tp_dictoffset != b->tp_dictoffset ||
             a->tp_weaklistoffset != b->tp_weaklistoffset || a->tp_free != b->tp_free ||
             type_has(a, Py_TPFLAGS_HAVE_GC) != type_has(b, Py_TPFLAGS_HAVE_GC) ||
             !same_members(a, b))
             return false;
-        /* A base that adds nothing to the layout may be there in one and not in the other. */
-        if (a->tp_base == b->tp_base)
-            return true;
-        if (type_is_python(a->tp_base) && a->tp_base->tp_basicsize == a->tp_basicsize &&
-            !type_is_python(b->tp_base))
-            a = a->tp_base;
-        else if (type_is_python(b->tp_base) && b->tp_base->tp_basicsize == b->tp_basicsize &&
-                 !type_is_python(a->tp_base))
-            b = b->tp_base;
-        else {
-            a = a->tp_base;
-            b = b->tp_base;
-        }
+        a = a->tp_base;
+        b = b->tp_base;
     }
-    return true;
+}
+
+/* Is all that the class adds to its base where same_slots_added expects it: the dict, the
+ * weak references, the slots, in this order? */
+static bool plain_layout(const PyTypeObject *type)
+{
+    Py_ssize_t size = type->tp_base->tp_basicsize;
+
+    if (type->tp_dictoffset == size)
+        size += (Py_ssize_t)sizeof(PyObject *);
+    if (type->tp_weaklistoffset == size)
+        size += (Py_ssize_t)sizeof(PyObject *);
+    return size + (Py_ssize_t)(count_members(type->tp_dict) * sizeof(PyObject *)) ==
+           type->tp_basicsize;
+}
+
+bool type_assignable(PyTypeObject *a, PyTypeObject *b)
+{
+    if (!type_layout_equal(a, b))
+        return false;
+    while (adds_nothing(a))
+        a = a->tp_base;
+    while (adds_nothing(b))
+        b = b->tp_base;
+    return a == b || (a->tp_base == b->tp_base && plain_layout(a) && plain_layout(b));
 }
 
 /* --- bases */
@@ -260,7 +289,7 @@ static bool can_have_bases(const struct remap *r, PyTypeObject *type)
         const struct key *k = types_replaced(r, PyTuple_GetItem(type->tp_bases, i));
 
         if (k && (PyType_IsSubtype((PyTypeObject *)k->new_, type) ||
-                  !type_layout_equal((PyTypeObject *)k->old, (PyTypeObject *)k->new_)))
+                  !type_assignable((PyTypeObject *)k->old, (PyTypeObject *)k->new_)))
             return false;
     }
     return true;
@@ -500,10 +529,48 @@ static void finish_type(struct remap *r, PyTypeObject *type, void *arg)
     }
 }
 
+/* What an abstract class remembers of who is its subclass is under weak references to
+ * replaced classes now: those of them that are subclasses for another reason than before
+ * would not be asked.  _abc._reset_caches is C and asks no class. */
+static void reset_abc(struct remap *r, PyTypeObject *type, void *arg)
+{
+    PyObject *reset = arg, *done;
+
+    (void)r;
+    if (!type_is_python(type) ||
+        type_of((PyObject *)type)->tp_getattro != PyType_Type.tp_getattro ||
+        !PyDict_GetItemString(type->tp_dict, "_abc_impl"))
+        return;
+    done = PyObject_CallFunctionObjArgs(reset, type, NULL);
+    PyErr_Clear();
+    if (done)
+        Py_DecRef(done);
+}
+
+static PyObject *abc_reset_function(void)
+{
+    PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), "_abc");
+    PyObject *reset = module && type_of(module) == &PyModule_Type
+                          ? PyDict_GetItemString(PyModule_GetDict(module), "_reset_caches")
+                          : NULL;
+
+    return reset && type_of(reset) == &PyCFunction_Type ? reset : NULL;
+}
+
+static bool replaces_class(const struct remap *r)
+{
+    for (size_t i = 0; i < r->n_keys; i++)
+        if (r->keys[i].is_class)
+            return true;
+    return false;
+}
+
 static void bases_finish(struct remap *r)
 {
     if (r->types && r->types->n_touched)
         types_each(r, finish_type, NULL);
+    if (r->types && replaces_class(r) && abc_reset_function())
+        types_each(r, reset_abc, abc_reset_function());
 }
 
 const struct writer bases_writer = {
