@@ -1,11 +1,12 @@
 /* Exceptions as text (failure.h).
  *
- * Frames are printed by CPython itself (PyTraceBack_Print), into an io.StringIO.  The line with
- * type and message comes from the target's `traceback` if it has imported that, as only it knows
- * the carets of a SyntaxError and the notes; else from here. */
+ * Frames are printed by CPython itself (PyTraceBack_Print), into an io.StringIO; what comes after
+ * them is as Lib/traceback.py has it.  That module is not asked: from 3.12 on it imports others
+ * for its suggestions, and it fills linecache. */
 #include "failure.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 
 enum { MAX_CHAIN = 16 };
 
@@ -64,59 +65,107 @@ static PyObject *type_name(PyObject *value)
     return full;
 }
 
-/* The lines after the frames as `traceback` has them; NULL without an exception if it cannot
- * be asked. */
-static PyObject *last_lines_by_module(PyObject *value)
+/* exception.name as a number, or `otherwise`. */
+static long number(PyObject *exception, const char *name, long otherwise)
 {
-    PyObject *traceback = imported("traceback");
-    PyObject *lines = NULL, *empty = NULL, *text = NULL;
+    PyObject *value = PyObject_GetAttrString(exception, name);
+    long result = value && is_int(value) ? PyLong_AsLong(value) : otherwise;
 
-    if (traceback)
-        lines = PyObject_CallMethod(traceback, "format_exception_only", "OO",
-                                    (PyObject *)type_of(value), value);
-    if (lines)
-        empty = PyUnicode_FromString("");
-    if (empty)
-        text = PyUnicode_Join(empty, lines);
     PyErr_Clear();
-    Py_DecRef(empty);
-    Py_DecRef(lines);
+    Py_DecRef(value);
+    return result;
+}
+
+/* Columns of the error in `shown`, which is the source line without what stands before its first
+ * `indent` characters; counted from 0, the end past the last.  False: none to be marked. */
+static bool error_columns(PyObject *value, long indent, long length, long *begin, long *end)
+{
+    long line = number(value, "lineno", 0);
+
+    *begin = number(value, "offset", 0) - 1;
+    *end = number(value, "end_offset", 0) - 1;
+    if (*begin < 0)
+        return false;
+    if (number(value, "end_lineno", line) != line)
+        *end = indent + length;
+    *begin = *begin < indent ? 0 : *begin - indent;
+    *end -= indent;
+    if (*begin > length)
+        *begin = length;
+    if (*end <= *begin)
+        *end = *begin + 1;
+    return true;
+}
+
+/* The line with the carets.  New reference. */
+static PyObject *carets(PyObject *value, PyObject *shown, long indent)
+{
+    long length = PyUnicode_GetLength(shown), begin, end, n = 0;
+    char *line;
+    PyObject *text;
+
+    if (!error_columns(value, indent, length, &begin, &end))
+        return PyUnicode_FromString("");
+    line = malloc((size_t)end + 2);
+    if (!line)
+        return PyErr_NoMemory();
+    /* A tab before the error stays one. */
+    for (; n < begin; n++)
+        line[n] = PyUnicode_FindChar(shown, '\t', n, n + 1, 1) == n ? '\t' : ' ';
+    for (; n < end; n++)
+        line[n] = '^';
+    line[n] = '\0';
+    text = PyUnicode_FromFormat("    %s\n", line);
+    free(line);
     return text;
 }
 
-/* The place that a SyntaxError names. */
+/* The source line that a SyntaxError quotes, with the carets.  New reference. */
+static PyObject *quoted_line(PyObject *value, PyObject *source)
+{
+    PyObject *right = PyObject_CallMethod(source, "rstrip", "s", "\n");
+    PyObject *shown = right ? PyObject_CallMethod(right, "lstrip", "s", " \n\f") : NULL;
+    PyObject *marks = NULL, *both = NULL;
+
+    if (shown)
+        marks = carets(value, shown, PyUnicode_GetLength(right) - PyUnicode_GetLength(shown));
+    if (marks)
+        both = PyUnicode_FromFormat("    %U\n%U", shown, marks);
+    Py_DecRef(marks);
+    Py_DecRef(shown);
+    Py_DecRef(right);
+    return both;
+}
+
+/* The place that a SyntaxError names, and the line there.  New reference; empty if none. */
 static PyObject *syntax_place(PyObject *value)
 {
     PyObject *file = PyObject_GetAttrString(value, "filename");
-    PyObject *line = file ? PyObject_GetAttrString(value, "lineno") : NULL;
-    PyObject *source = line ? PyObject_GetAttrString(value, "text") : NULL;
-    PyObject *place = NULL;
+    PyObject *source = file ? PyObject_GetAttrString(value, "text") : NULL;
+    PyObject *place = NULL, *quoted = NULL, *both = NULL;
 
     if (source && file != Py_None)
-        place = PyUnicode_FromFormat("  File \"%S\", line %S\n", file, line);
-    if (place && is_str(source)) {
-        PyObject *shown = PyObject_CallMethod(source, "strip", NULL);
-        PyObject *both = shown ? PyUnicode_FromFormat("%U    %S\n", place, shown) : NULL;
-
-        Py_DecRef(shown);
-        Py_DecRef(place);
-        place = both;
-    }
+        place = PyUnicode_FromFormat("  File \"%S\", line %ld\n", file,
+                                     number(value, "lineno", 0));
+    if (place && is_str(source))
+        quoted = quoted_line(value, source);
+    if (quoted)
+        both = PyUnicode_FromFormat("%U%U", place, quoted);
     PyErr_Clear();
+    Py_DecRef(quoted);
     Py_DecRef(source);
-    Py_DecRef(line);
     Py_DecRef(file);
-    return place ? place : PyUnicode_FromString("");
+    if (!both)
+        return place ? place : PyUnicode_FromString("");
+    Py_DecRef(place);
+    return both;
 }
 
+/* What stands after the frames.  New reference. */
 static PyObject *last_lines(PyObject *value)
 {
-    PyObject *lines = last_lines_by_module(value);
-    PyObject *name, *message, *place;
+    PyObject *name = type_name(value), *message, *place, *lines = NULL;
 
-    if (lines)
-        return lines;
-    name = type_name(value);
     if (PyObject_IsInstance(value, PyExc_SyntaxError) == 1) {
         message = PyObject_GetAttrString(value, "msg");
         place = syntax_place(value);

@@ -242,8 +242,14 @@ int loaded_remember(PyObject *name, PyObject *code)
 
 /* --- is the file older than the process? */
 
-/* Fields 4 (ppid) and 22 (starttime, clock ticks) of /proc/PID/stat. */
-static bool read_stat(long pid, long *parent, unsigned long long *start)
+struct process {
+    long parent;
+    unsigned long long start; /* in clock ticks since boot */
+    unsigned long stack;      /* where the stack begins; of no use if it may not be seen: 0 */
+};
+
+/* Fields 4, 22 and 28 of /proc/PID/stat (proc_pid_stat(5)). */
+static bool read_stat(long pid, struct process *process)
 {
     char path[64], line[1024];
     char *after_name;
@@ -261,11 +267,11 @@ static bool read_stat(long pid, long *parent, unsigned long long *start)
     return after_name &&
            sscanf(after_name + 1,
                   " %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d "
-                  "%llu",
-                  parent, start) == 2;
+                  "%llu %*u %*d %*u %*u %*u %lu",
+                  &process->parent, &process->start, &process->stack) == 3;
 }
 
-static bool same_program(long pid)
+static bool same_executable(long pid)
 {
     char path[64];
     struct stat self, other;
@@ -275,20 +281,27 @@ static bool same_program(long pid)
            self.st_dev == other.st_dev && self.st_ino == other.st_ino;
 }
 
+/* Was `child` forked from `parent` and is the same program still?  A program that was executed
+ * has its stack elsewhere.  In doubt it is. */
+static bool is_fork(const struct process *child, const struct process *parent, long parent_pid)
+{
+    if (child->stack && parent->stack && child->stack != parent->stack)
+        return false;
+    return same_executable(parent_pid);
+}
+
 /* When the program began: the start of this process, or of the ancestor that it was forked
  * from (modules may have been imported there).  In ticks since boot; 0: unknown. */
 static unsigned long long program_start(void)
 {
-    unsigned long long start = 0, ours;
-    long pid = getpid(), parent;
+    struct process process, parent;
 
-    while (read_stat(pid, &parent, &ours)) {
-        start = ours;
-        if (parent <= 1 || !same_program(parent))
-            return start;
-        pid = parent;
-    }
-    return start;
+    if (!read_stat(getpid(), &process))
+        return 0;
+    while (process.parent > 1 && read_stat(process.parent, &parent) &&
+           is_fork(&process, &parent, process.parent))
+        process = parent;
+    return process.start;
 }
 
 static bool same_release(const struct source *source)

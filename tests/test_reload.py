@@ -1,6 +1,7 @@
 """The reload as a transaction: all of it or nothing, several modules, hooks, forms of source."""
 
 import os
+import re
 import subprocess
 import zipfile
 
@@ -9,8 +10,8 @@ import pytest
 import harness
 
 IDLE = "import probe\nprobe.ready()\nimport time\nwhile True:\n    time.sleep(0.01)\n"
-BLOCKED = "import probe\nprobe.ready()\nimport threading\nthreading.Lock().acquire()\n" \
-          "lock = threading.Lock()\nlock.acquire()\nlock.acquire()\n"
+BLOCKED = "import probe, threading\nlock = threading.Lock()\nprobe.ready()\n" \
+          "lock.acquire()\nlock.acquire()\n"
 
 
 # ---- A source that fails changes nothing ----
@@ -143,7 +144,13 @@ def test_traceback_is_the_one_that_python_prints(python, start):
                           "    raise RuntimeError('outside') from error\n")
     printed = subprocess.run([str(python), target.path("mod.py")], stderr=subprocess.PIPE,
                              text=True, env=harness.clean_environment()).stderr
-    assert target.attach("mod").report["modules"][0]["error"]["traceback"] == printed
+    ours = target.attach("mod").report["modules"][0]["error"]["traceback"]
+    assert without_carets(ours) == without_carets(printed)
+
+
+def without_carets(text):
+    """From 3.13 on only Lib/traceback.py, which pyhot leaves alone, marks places in a frame."""
+    return [line for line in text.splitlines() if not re.fullmatch(r"[ ~^]+", line)]
 
 
 def test_a_caught_failure_of_another_module_fails_both(python, start):
@@ -353,6 +360,7 @@ def test_code_that_only_works_in_the_main_thread(python, start):
 
 def test_a_main_thread_that_is_blocked(python, start):
     target = start(python, {"mod.py": MAIN_ONLY % 1, "app.py": "import mod, signal\n" + BLOCKED})
+    target.wait_eval("lock.locked()")
     target.edit("mod.py", MAIN_ONLY % 2)
     done = target.attach("mod")
     assert done.returncode == 1
