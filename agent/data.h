@@ -34,8 +34,11 @@ bool same_value(PyObject *, PyObject *);
 int merge_keep(struct pairing *, PyObject *old, PyObject *new_, PyObject *literals);
 
 /* Are the values what one and the same registration made: one object, old and new of a pair,
- * equal immutable values, or tuples and bound methods of such? */
+ * equal immutable values, or tuples, bound methods and partials of such? */
 bool is_same_entry(const struct pairing *, PyObject *old, PyObject *new_);
+
+/* Are they instances of one class, before and after? */
+bool is_same_class(const struct pairing *, PyObject *old, PyObject *new_);
 
 /* What pairing.merges holds.  0, or -1. */
 int merge_all(struct pairing *);
@@ -43,7 +46,7 @@ int merge_all(struct pairing *);
 /* --- doubled.c */
 
 /* Plans the removal of what the new execution registered a second time in lists elsewhere:
- * they hold the old object and the new one.  0, or -1. */
+ * they hold the old object and the new one.  An instance that is there stays.  0, or -1. */
 int doubled_remove(struct pairing *);
 
 /* --- importers.c */

@@ -11,6 +11,7 @@
 struct search {
     struct pairing *pairing;
     struct pointer_set made; /* new objects of pairs */
+    PyTypeObject *partial;
     PyObject **lists;        /* strong */
     size_t n, cap;
     bool failed;
@@ -30,12 +31,29 @@ static int add_made(struct search *search)
     return 0;
 }
 
+/* Looks at the first field of functools.partial, its function (Modules/_functoolsmodule.c, 3.8
+ * to 3.15), because the attribute cannot be asked for here. */
+static bool is_partial_of_made(const struct search *search, PyObject *element)
+{
+    const struct {
+        PyObject ob_base;
+        PyObject *function;
+    } *partial = (const void *)element;
+
+    return search->partial && type_of(element) == search->partial &&
+           pointer_set_has(&search->made, partial->function);
+}
+
 static bool is_made(const struct search *search, PyObject *element)
 {
     if (pointer_set_has(&search->made, element))
         return true;
     if (type_of(element) == &PyMethod_Type)
         return pointer_set_has(&search->made, PyMethod_Function(element));
+    if (pointer_set_has(&search->made, (PyObject *)type_of(element)))
+        return true; /* an instance of a new class */
+    if (is_partial_of_made(search, element))
+        return true;
     if (type_of(element) != &PyTuple_Type)
         return false;
     for (Py_ssize_t i = 0; i < PyTuple_Size(element); i++) {
@@ -84,6 +102,14 @@ static int collect_list(PyObject *object, void *arg)
     return 0;
 }
 
+/* Would `new_` be another entry for what `old` is? */
+static bool is_repetition(const struct search *search, PyObject *old, PyObject *new_)
+{
+    if (is_same_entry(search->pairing, old, new_))
+        return true;
+    return type_of(old) != type_of(new_) && is_same_class(search->pairing, old, new_);
+}
+
 /* The first unmatched entry that the new one at `i` repeats, or -1. */
 static Py_ssize_t repeated(const struct search *search, PyObject *list, Py_ssize_t i,
                            const char *matched)
@@ -94,7 +120,7 @@ static Py_ssize_t repeated(const struct search *search, PyObject *list, Py_ssize
         PyObject *old = PyList_GetItem(list, k);
 
         if (k != i && !matched[k] && old != new_ && !is_made(search, old) &&
-            is_same_entry(search->pairing, old, new_))
+            is_repetition(search, old, new_))
             return k;
     }
     return -1;
@@ -113,10 +139,14 @@ static int remove_repeated(struct search *search, PyObject *list)
         PyObject *element = PyList_GetItem(list, i);
         Py_ssize_t old = is_made(search, element) ? repeated(search, list, i, matched) : -1;
 
-        if (old >= 0) {
-            matched[old] = 1;
-            status = plan_remove(search->pairing->plan, list, element);
-        }
+        if (old < 0)
+            continue;
+        matched[old] = 1;
+        if (!is_same_entry(search->pairing, PyList_GetItem(list, old), element))
+            status = merge_keep(search->pairing, PyList_GetItem(list, old), element, NULL);
+        if (status == 0)
+            status = plan_remove(search->pairing->plan, list,
+                                 pairing_final(search->pairing, element));
     }
     free(matched);
     return status;
@@ -124,7 +154,7 @@ static int remove_repeated(struct search *search, PyObject *list)
 
 int doubled_remove(struct pairing *pairing)
 {
-    struct search search = {.pairing = pairing};
+    struct search search = {.pairing = pairing, .partial = partial_type()};
     int status = add_made(&search);
 
     if (status == 0)

@@ -151,6 +151,22 @@ static bool holds(PyObject *dict, PyObject *value)
     return false;
 }
 
+/* A definition that cannot be paired, as a class that became a function: whoever has it under
+ * a name has it from its module. */
+static int follow_definition(const struct import *import)
+{
+    PyObject *key, *held;
+    Py_ssize_t at = 0;
+
+    while (PyDict_Next(import->dict, &at, &key, &held)) {
+        if (held == PyTuple_GetItem(import->moved, 2) && is_str(key) &&
+            pairing_set(import->pairing, import->dict, key,
+                        PyTuple_GetItem(import->moved, 3)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* Modules of the standard library import nothing from the program's. */
 static bool is_library(PyObject *dict)
 {
@@ -173,6 +189,7 @@ static bool is_in_transaction(const struct pairing *pairing, PyObject *dict)
 static int follow_everywhere(struct pairing *pairing, PyObject *moved)
 {
     PyObject *modules = PyDict_Copy(PyImport_GetModuleDict()), *name, *module;
+    bool definition = is_ours(pairing, PyTuple_GetItem(moved, 2));
     Py_ssize_t at = 0;
     int status = modules ? 0 : -1;
 
@@ -185,7 +202,7 @@ static int follow_everywhere(struct pairing *pairing, PyObject *moved)
         import.dict = PyModule_GetDict(module);
         if (!is_in_transaction(pairing, import.dict) && !is_library(import.dict) &&
             holds(import.dict, PyTuple_GetItem(moved, 2)))
-            status = follow_in_module(&import);
+            status = definition ? follow_definition(&import) : follow_in_module(&import);
     }
     Py_DecRef(modules);
     return status;

@@ -10,6 +10,21 @@
 
 #define MAX_DEPTH 50
 
+static bool same_entry(const struct pairing *, PyObject *old, PyObject *new_, int depth);
+
+static bool same_part(const struct pairing *pairing, PyObject *old, PyObject *new_,
+                      const char *name, int depth)
+{
+    PyObject *a = builtin_attribute(old, partial_type(), name);
+    PyObject *b = builtin_attribute(new_, partial_type(), name);
+    bool same = a && b && (same_entry(pairing, a, b, depth + 1) ||
+                           (is_dict(a) && is_dict(b) && !PyDict_Size(a) && !PyDict_Size(b)));
+
+    Py_DecRef(a);
+    Py_DecRef(b);
+    return same;
+}
+
 static bool same_entry(const struct pairing *pairing, PyObject *old, PyObject *new_, int depth)
 {
     if (old == new_ || pairing_origin(pairing, new_) == old ||
@@ -20,6 +35,10 @@ static bool same_entry(const struct pairing *pairing, PyObject *old, PyObject *n
     if (type_of(old) == &PyMethod_Type && type_of(new_) == &PyMethod_Type)
         return same_entry(pairing, PyMethod_Function(old), PyMethod_Function(new_), depth + 1) &&
                same_entry(pairing, PyMethod_Self(old), PyMethod_Self(new_), depth + 1);
+    if (is_partial(old) && is_partial(new_))
+        return same_part(pairing, old, new_, "func", depth) &&
+               same_part(pairing, old, new_, "args", depth) &&
+               same_part(pairing, old, new_, "keywords", depth);
     if (type_of(old) != &PyTuple_Type || type_of(new_) != &PyTuple_Type ||
         PyTuple_Size(old) != PyTuple_Size(new_))
         return false;
@@ -35,8 +54,7 @@ bool is_same_entry(const struct pairing *pairing, PyObject *old, PyObject *new_)
     return same_entry(pairing, old, new_, 0);
 }
 
-/* One class before and after. */
-static bool is_same_class(const struct pairing *pairing, PyObject *old, PyObject *new_)
+bool is_same_class(const struct pairing *pairing, PyObject *old, PyObject *new_)
 {
     PyObject *a = (PyObject *)type_of(old), *b = (PyObject *)type_of(new_);
 

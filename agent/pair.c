@@ -410,10 +410,10 @@ static int pair_all(struct pairing *pairing)
         if (pair_module(pairing, i) < 0)
             return -1;
     }
-    if (pair_functions_by_place(pairing) < 0 || merge_all(pairing) < 0 ||
-        importers_follow(pairing) < 0 || flush_edits(pairing) < 0)
+    if (pair_functions_by_place(pairing) < 0 || doubled_remove(pairing) < 0 ||
+        merge_all(pairing) < 0 || importers_follow(pairing) < 0 || flush_edits(pairing) < 0)
         return -1;
-    return doubled_remove(pairing) < 0 ? -1 : forget_abc_caches(pairing);
+    return forget_abc_caches(pairing);
 }
 
 int pair_modules(struct plan *plan, struct module_pair *modules, size_t n,

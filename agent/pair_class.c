@@ -126,7 +126,7 @@ static bool is_set_at_run_time(const struct scope *scope, PyObject *old_class, P
         return !dict_get(class_dict(old_class), "_member_map_"); /* not an enum's member */
     if (scope->old)
         return !body_binds(scope->old, name) && !is_gone_definition(scope, value);
-    return !is_gone_definition(scope, value) && !type_of(value)->tp_descr_get;
+    return !is_gone_definition(scope, value);
 }
 
 static int carry_over(const struct scope *scope, PyObject *old_class)

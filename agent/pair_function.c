@@ -44,20 +44,6 @@ static bool wraps_definition(const struct pairing *pairing, PyObject *object, in
     return found;
 }
 
-static PyTypeObject *partial_type(void)
-{
-    PyObject *type = loaded_attribute("functools", "partial");
-
-    return type && is_type(type) ? (PyTypeObject *)type : NULL;
-}
-
-static bool is_partial(PyObject *object)
-{
-    PyTypeObject *type = partial_type();
-
-    return type && PyType_IsSubtype(type_of(object), type);
-}
-
 static bool is_lru_cache(PyObject *object)
 {
     return is_exactly(object, "functools", "_lru_cache_wrapper");
@@ -98,13 +84,23 @@ static bool binds_definition(const struct binding *binding)
                        binding->kind == BINDS_DECORATED);
 }
 
+/* The function of ours called `name` that `object` wraps: borrowed as long as nothing changes,
+ * or NULL. */
+static PyObject *wrapped_function(const struct pairing *pairing, PyObject *object, PyObject *name,
+                                  int depth);
+
 bool is_made_as_definition(const struct scope *scope, PyObject *name, PyObject *old)
 {
+    const struct body *body = scope->old ? scope->old : scope->new_;
+
     if (is_definition(scope->pairing, old))
         return true;
-    /* What a decorator made of it may be anything, but nothing that was there before. */
-    return scope->old && binds_definition(body_binding(scope->old, name)) && !is_type(old) &&
-           !is_immutable(old) && type_of(old) != &PyModule_Type;
+    /* What a decorator made of it may be anything, but nothing that was there before.  If the
+     * old source is not known, it has to hold the function. */
+    if (!body || !binds_definition(body_binding(body, name)) || is_type(old) ||
+        is_immutable(old) || type_of(old) == &PyModule_Type)
+        return false;
+    return scope->old || wrapped_function(scope->pairing, old, name, 0);
 }
 
 /* --- code */
@@ -485,11 +481,6 @@ static int pair_wrappers(const struct scope *scope, PyObject *old, PyObject *new
         return pair_builtin_wrapper(scope, old, new_, partial_type(), partial);
     return pair_attributes(scope, old, new_, scope->unchanged && !is_lru_cache(new_));
 }
-
-/* The function of ours that `object` wraps, of any name or of `name`: borrowed as long as
- * nothing changes, or NULL. */
-static PyObject *wrapped_function(const struct pairing *pairing, PyObject *object, PyObject *name,
-                                  int depth);
 
 static PyObject *wrapped_in_dict(const struct pairing *pairing, PyObject *object, PyObject *name,
                                  int depth)

@@ -123,6 +123,20 @@ bool is_exactly(PyObject *object, const char *module, const char *name)
     return (PyObject *)type_of(object) == loaded_attribute(module, name);
 }
 
+PyTypeObject *partial_type(void)
+{
+    PyObject *type = loaded_attribute("functools", "partial");
+
+    return type && is_type(type) ? (PyTypeObject *)type : NULL;
+}
+
+bool is_partial(PyObject *object)
+{
+    PyTypeObject *type = partial_type();
+
+    return type && PyType_IsSubtype(type_of(object), type);
+}
+
 bool str_is(PyObject *str, const char *text)
 {
     return is_str(str) && PyUnicode_CompareWithASCIIString(str, text) == 0;

@@ -42,6 +42,10 @@ PyObject *loaded_attribute(const char *module, const char *name);
 /* `object` is an instance of exactly the class sys.modules[module].name. */
 bool is_exactly(PyObject *object, const char *module, const char *name);
 
+/* functools.partial and its subclasses; the type is NULL if functools is not loaded. */
+PyTypeObject *partial_type(void);
+bool is_partial(PyObject *object);
+
 /* What a weakref.ref refers to: borrowed, good as long as nothing is released; NULL: dead. */
 PyObject *weakref_target(PyObject *reference);
 
