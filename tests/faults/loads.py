@@ -61,7 +61,10 @@ LOADS = {
 LOADS.update({"idle in " + name: Load("wait.py", name, "300", late_us=20000)
               for name in TIMED})
 LOADS.update({"idle in " + name: Load("wait.py", name, "300") for name in WOKEN})
+LOADS["idle in Python's sleep"] = Load("wait.py", "sleep", "300")
 LOADS["idle in child"].descriptors = False
+for name in ("sigtimedwait", "sigwait"):
+    LOADS["idle in " + name].signals = False  # it looks at its mask itself
 LOADS.update({
     "flood of signals": Load("signals.py", "flood"),
     "interval timers": Load("signals.py", "itimer"),

@@ -99,13 +99,29 @@ def pause():
     return woken(lambda: load.check_call("wait_pause"), to_main(signal.SIGUSR1))
 
 
+def python_sleep():
+    """Unlike the calls of native.c, it goes on after EINTR (PEP 475)."""
+    start = time.monotonic()
+    time.sleep(ms / 1000)
+    load.check(time.monotonic() >= start + ms / 1000, "the sleep ended early")
+
+
+def check_mask():
+    """The kernel shows another mask while sigwait waits; this is the thread's own."""
+    expected = {signal.SIGUSR2} if name in ("sigwait", "sigtimedwait") else set()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    load.check(mask == expected, "the signal mask is %s" % mask)
+
+
 WOKEN = {"terminal": terminal, "pipe": pipe, "accept": accept, "gate": gate, "lock": lock,
          "sigwait": sigwait, "pause": pause}
 if name == "sigtimedwait":
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
-one = child if name == "child" else WOKEN[name]() if name in WOKEN else timed
+ALONE = {"child": child, "sleep": python_sleep}
+one = WOKEN[name]() if name in WOKEN else ALONE.get(name, timed)
 one()
 probe.ready()
 while True:
     one()
+    check_mask()
     load.done()
