@@ -465,17 +465,19 @@ class Target:
             wait_for(lambda: self._signals_differ() is None,
                      lambda: "signal masks and handlers as before: %s" % self._signals_differ(),
                      deadline)
+        wait_for(lambda: not self._mappings_left(),
+                 lambda: "mappings left: %s" % self._mappings_left(), deadline)
+
+    def _mappings_left(self):
         after = Snapshot(self.pid)
-        added = after.files_mapped() - before.files_mapped()
-        strange = {name for name in added if not name.startswith("/memfd:pyhot")
-                   and str(self.directory) not in name}
-        assert not strange, "mappings left: %s" % strange
-        shared = [entry for entry in after.maps
-                  if entry[2].startswith("/memfd:pyhot") and entry[1][3] == "s"]
-        assert not shared, "shared memory left: %s" % shared
-        writable_code = [entry for entry in after.maps if entry[1].startswith("rwx")
-                         and entry not in before.maps]
-        assert not writable_code, writable_code
+        added = after.files_mapped() - self.before.files_mapped()
+        left = {name for name in added if not name.startswith("/memfd:pyhot")
+                and str(self.directory) not in name}
+        for _, permissions, name in set(after.maps) - set(self.before.maps):
+            if permissions.startswith("rwx") or name.startswith("/memfd:pyhot") \
+                    and permissions.endswith("s"):
+                left.add("%s %s" % (permissions, name))
+        return left
 
     def _signals_differ(self):
         now = Snapshot(self.pid).signals

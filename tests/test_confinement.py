@@ -88,8 +88,18 @@ def test_seccomp_filter_of_containers(python, start):
 
 
 def test_low_limits(any_python, start, within):
-    """No file larger than nothing, few descriptors, no locked memory, no core."""
-    check_reload(start(within(any_python, 'ulimit -n 64; ulimit -c 0; ulimit -l 0; ulimit -f 0; exec "$@"'), FILES))
+    """Few descriptors, no locked memory, no core file."""
+    check_reload(start(within(any_python, 'ulimit -n 64; ulimit -c 0; ulimit -l 0; exec "$@"'),
+                       FILES))
+
+
+def test_no_file_may_grow(any_python, start, within):
+    """RLIMIT_FSIZE also forbids the memory that the agent comes in."""
+    target = start(within(any_python, 'ulimit -f 0; exec "$@"'), FILES)
+    done = target.attach("mod", "--force")
+    assert done.returncode == 3
+    assert "File too large" in done.report["error"]["message"]
+    target.check_unharmed()
 
 
 def test_own_executable_was_deleted(any_python, start, tmp_path):
@@ -99,4 +109,5 @@ def test_own_executable_was_deleted(any_python, start, tmp_path):
     copy.chmod(0o755)
     target = start(copy, FILES)
     copy.unlink()
+    target.snapshot()
     check_reload(target)
