@@ -682,6 +682,80 @@ assert show(Foreign2()) == "foreign" and show(Real2()) == "object"
 """)
 
 case("""
+# a failure in the middle changes nothing
+class Meta(type):
+    armed = False
+    def mro(cls):
+        if Meta.armed and cls.__name__ == "Second":
+            raise ZeroDivisionError("no MRO today")
+        return super().mro()
+class Base:
+    def who(self): return 1
+class New:
+    def who(self): return 2
+class First(Base): pass
+class Second(First, metaclass=Meta): pass
+class Third(Base): pass
+def f(): return 1
+def g(): return 2
+old, old_f = Base, f
+base, first, second = Base(), First(), Second()
+d, s, refs = {Base: f, f: Base}, {f, (Base, f)}, [weakref.ref(Base), weakref.ref(f)]
+cell = (lambda: old_f)
+code = f.__code__
+Meta.armed = True
+for _ in range(2):
+    try:
+        pyhot.remap({Base: New, f: g, f.__code__: g.__code__})
+    except ZeroDivisionError:
+        pass
+    else:
+        raise AssertionError
+    assert Base is old and f is old_f is cell() and f.__code__ is code and f() == 1
+    assert type(base) is Base and First.__bases__ == Third.__bases__ == (Base,)
+    assert Second.__mro__ == (Second, First, Base, object)
+    assert d == {Base: f, f: Base} and s == {f, (Base, f)} and refs[0]() is Base
+    assert refs[1]() is f and New.__subclasses__() == []
+    assert set(Base.__subclasses__()) == {First, Third}
+    assert first.who() == second.who() == 1
+Meta.armed = False
+remap({Base: New, f: g, f.__code__: g.__code__})
+assert first.who() == second.who() == 2 and f() == 2 and d[g] is New and d[New] is g
+""")
+
+case("""
+# a dry run changes nothing
+class A:
+    __slots__ = ("x", "__weakref__")
+    def __del__(self): gone.append(self)
+class B:
+    __slots__ = ("y", "x", "__weakref__")
+    def __del__(self): gone.append(self)
+class C: pass
+class D: pass
+class Sub(C): pass
+def f(): pass
+def g(): pass
+gone = []
+a, c, d = A(), C(), {f: C, (f, C): A}
+a.x = C
+refs = [weakref.ref(x) for x in (f, A, C, a)]
+def state():
+    return ([id(x) for x in (A, C, f, a, *d, *d.values())],
+            [id(x) for x in (type(a), type(c), *Sub.__mro__)])
+before = state()
+report = pyhot.remap({A: B, C: D, f: g}, dry_run=True)
+assert report["references_rewritten"] > 5 and report["unresolved"] == 0, report
+for _ in range(2):
+    assert before == state() and d[f] is C and d[f, C] is A and a.x is C
+    assert [r() for r in refs] == [f, A, C, a] and gone == []
+    gc.collect()
+done = pyhot.remap({A: B, C: D, f: g})
+for what in ("by_kind", "unresolved", "references_rewritten", "rehashed", "migrated"):
+    assert done[what] == report[what], (what, report, done)
+""")
+
+case("""
 # code
 import types
 def make(value):

@@ -399,7 +399,9 @@ static void frames_undo(struct remap *r)
 
     PyErr_Fetch(&type, &value, &traceback);
     for (size_t i = 0; f && i < f->n; i++) {
-        if (f->locals[i].done && set_name(r, &f->locals[i], true) < 0)
+        if (!f->locals[i].done)
+            continue;
+        if (set_name(r, &f->locals[i], true) < 0)
             PyErr_WriteUnraisable(f->locals[i].frame);
         f->locals[i].done = false;
     }
@@ -418,6 +420,10 @@ static int frames_commit(struct remap *r)
             return -1;
         }
         f->locals[i].done = true;
+        /* The frame keeps what was overwritten (f_overwritten_fast_locals of
+         * Include/internal/pycore_frame.h, from 3.14): its operands may be borrowed. */
+        if (cpython_minor() >= 14)
+            r->keys[f->locals[i].key].left++;
     }
     return 0;
 }

@@ -212,6 +212,10 @@ static int add_table(struct remap *r, PyObject *container, const struct walk *co
         return -1;
     table->n_changes = w.n_changes;
     table->n_keys = counted->n_keys;
+    if (is_set(container))
+        r->rehashed_sets++;
+    else if (table->n_keys + table->n_changes > 0)
+        r->rehashed_dicts++;
     qsort(table->changes, table->n_changes, sizeof *table->changes, by_address);
     note_size(h, container);
     h->n++;
@@ -381,10 +385,8 @@ static void finish_dict(struct remap *r, const struct table *table)
     }
     for (struct odict_node *node = odict_first(t.dict); node; node = node->next)
         renew(r, table, &node->key, &node->hash);
-    if (table->n_keys + table->n_changes > 0) {
+    if (table->n_keys + table->n_changes > 0)
         reindex(r, &t);
-        r->rehashed_dicts++;
-    }
     dict_new_version(t.dict, h->scratch);
 }
 
@@ -413,7 +415,6 @@ static void finish_set(struct remap *r, const struct table *table)
         copy[n++] = *entry;
     }
     set_rebuild(set, copy, n, rehash_same, r, drop_member);
-    r->rehashed_sets++;
 }
 
 static void hashed_finish(struct remap *r)

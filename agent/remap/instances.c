@@ -345,8 +345,13 @@ static int migrations_commit(struct remap *r)
         finalized_set(m->old, true);
         finalized_set(m->new_, m->old_finalized);
     }
-    if (s)
-        r->migrated = s->n;
+    return 0;
+}
+
+static int instances_prepare(struct remap *r)
+{
+    if (r->instances)
+        r->migrated = r->instances->n;
     return 0;
 }
 
@@ -394,6 +399,7 @@ static void instance_undo(struct remap *r, struct edge *e)
 const struct writer instance_writer = {
     .kind = "instance",
     .resolve = instance_resolve,
+    .prepare = instances_prepare,
     .commit_own = migrations_commit,
     .undo_own = migrations_undo,
     .commit = instance_commit,
