@@ -46,6 +46,14 @@ def anonymous_code(pid):
     return [entry for entry in harness.proc_maps(pid) if "x" in entry[1] and not entry[2]]
 
 
+def condition_of(pid):
+    """What a pyhot that was killed must not have changed."""
+    status = harness.proc_status(pid)
+    return {"state": status["State"][0], "tracer": status["TracerPid"], "mask": status["SigBlk"],
+            "threads": harness.proc_threads(pid), "descriptors": harness.proc_descriptors(pid),
+            "pages": anonymous_code(pid)}
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_only_one_thread_to_borrow(start, python, place):
     target = start_app(start, python, place)
@@ -87,10 +95,8 @@ def faults_binary():
 
 def test_killed_pyhot_leaves_nothing(start, python, faults_binary):
     target = start_app(start, python, "sleep")
-    mask = harness.proc_status(target.pid)["SigBlk"]
-    threads = harness.proc_threads(target.pid)
-    descriptors = harness.proc_descriptors(target.pid)
-    pages = anonymous_code(target.pid)
+    harness.wait_for(lambda: harness.proc_status(target.pid)["State"][0] == "S", "asleep")
+    before = condition_of(target.pid)
 
     for number, place in enumerate(KILLED):
         target.edit("mod.py", MOD % (number + 2))
@@ -99,13 +105,9 @@ def test_killed_pyhot_leaves_nothing(start, python, faults_binary):
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, timeout=harness.DEADLINE)
         assert done.returncode == -signal.SIGKILL, (place, done)
-        harness.wait_for(lambda: target.alive()
-                         and harness.proc_threads(target.pid) == threads
-                         and harness.proc_descriptors(target.pid) == descriptors
-                         and anonymous_code(target.pid) == pages,
-                         "after SIGKILL at %s: threads, descriptors, pages as before" % place)
-        status = harness.proc_status(target.pid)
-        assert (status["State"][0], status["TracerPid"], status["SigBlk"]) == ("S", "0", mask), place
+        harness.wait_for(lambda: condition_of(target.pid) == before,
+                         lambda: "after SIGKILL at %s: %s, as before: %s"
+                         % (place, condition_of(target.pid), before))
     target.edit("mod.py", MOD % 1000)
     assert target.reload("mod")["modules"][0]["result"] == "reloaded"
 
