@@ -193,8 +193,11 @@ static int count_ours(PyObject *o, void *arg)
     return 0;
 }
 
-static void traverse_ours(struct scan *s, PyObject *o)
+static void count_holder(struct scan *s, PyObject *o)
 {
+    count_ours(o, s);
+    if (address_set_add(&s->seen, (uintptr_t)o) < 0) /* no referrer, wherever it is found */
+        s->failed = true;
     if (gc_has_head(o) && type_of(o)->tp_traverse)
         type_of(o)->tp_traverse(o, count_ours, s);
 }
@@ -209,14 +212,10 @@ static void count_references(struct scan *s)
         r->keys[i].refcount = refcount_of(r->keys[i].old) - 1;
         s->deep = s->deep || !gc_has_head(r->keys[i].old);
     }
-    for (size_t i = 0; i < r->n_excluded; i++) {
-        count_ours(r->excluded[i], s);
-        traverse_ours(s, r->excluded[i]);
-    }
-    for (size_t i = 0; i < r->n_graves; i++) {
-        count_ours(r->graves[i], s);
-        traverse_ours(s, r->graves[i]);
-    }
+    for (size_t i = 0; i < r->n_excluded; i++)
+        count_holder(s, r->excluded[i]);
+    for (size_t i = 0; i < r->n_graves; i++)
+        count_holder(s, r->graves[i]);
 }
 
 int scan(struct remap *r, size_t first, struct edges *edges)
