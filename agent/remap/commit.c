@@ -212,6 +212,9 @@ static void count_edges(struct remap *r)
             r->unresolved += e->visits;
         }
     }
+    for (size_t i = 0; i < r->n_keys; i++)
+        if (!r->keys[i].is_code)
+            r->left += r->keys[i].left + r->keys[i].frames - r->keys[i].roots;
 }
 
 static int report_edges(struct remap *r)

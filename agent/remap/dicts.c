@@ -17,9 +17,10 @@ struct item {
 
 struct dicts {
     struct tally tally;
+    struct dict_job *job; /* of the dict in hand; NULL once an edge has it */
 };
 
-/* What the first edge of a dict commits for all of that dict's edges. */
+/* What the first edge of a dict's values commits for all of them. */
 struct dict_job {
     PyObject *dict;
     PyTypeObject *owner; /* it is this class's namespace; or NULL */
@@ -56,16 +57,23 @@ static struct dict_job *make_job(struct remap *r, PyObject *dict, PyTypeObject *
 
 static ptrdiff_t resolve(struct remap *r, struct edge *e, PyTypeObject *owner)
 {
+    struct dicts *d = r->dicts;
+    size_t taken;
     int fresh;
 
-    if (!r->dicts && !(r->dicts = remap_alloc(r, sizeof *r->dicts)))
+    if (!d && !(d = r->dicts = remap_alloc(r, sizeof *d)))
         return -1;
-    fresh = tally_open(r, &r->dicts->tally, e->referrer);
+    fresh = tally_open(r, &d->tally, e->referrer);
     if (fresh < 0)
         return -1;
-    if (fresh && !(e->data = make_job(r, e->referrer, owner)))
+    if (fresh && !(d->job = make_job(r, e->referrer, owner)))
         return -1;
-    return (ptrdiff_t)tally_take(&r->dicts->tally, e->key, e->visits);
+    taken = tally_take(&d->tally, e->key, e->visits);
+    if (taken) { /* the first edge may be one of the dict's other fields */
+        e->data = d->job;
+        d->job = NULL;
+    }
+    return (ptrdiff_t)taken;
 }
 
 static ptrdiff_t dict_resolve(struct remap *r, struct edge *e)

@@ -92,6 +92,7 @@ struct remap {
     bool migrate, resolved, committed;
     bool paused, collector_was_on; /* the collector */
     size_t objects_scanned, referrers, references_rewritten, unresolved, unaccounted;
+    size_t left; /* on purpose, of all keys but code: what the old itself holds, frames' functions */
     size_t frame_roots, holder_roots; /* rewritten by frames.c, by holders.c */
     size_t rehashed_dicts, rehashed_sets, migrated;
     size_t merged; /* entries of dicts and sets where old and new were both in it */

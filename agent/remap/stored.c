@@ -16,14 +16,6 @@ struct stored {
     PyObject *dict; /* a dict made for the referrer since the scan; or NULL; borrowed */
 };
 
-static ptrdiff_t stored_resolve(struct remap *r, struct edge *e)
-{
-    uintptr_t **fields;
-    ptrdiff_t n = field_find(r, e->referrer, e->key, e->visits, &fields);
-
-    return n > 0 ? e->visits : n;
-}
-
 struct new_dict {
     struct heap *heap;
     PyObject *dict;
@@ -38,17 +30,46 @@ static int find_new_dict(PyObject *o, void *arg)
     return 0;
 }
 
-/* Attributes of an instance were moved from its own memory to a dict (when its class was
- * set, from 3.11 on).  0, or -1 with an exception. */
-static int look_for_dict(struct remap *r, struct edge *e, struct stored *s)
+/* Attributes of an instance were moved from its own memory to a dict (by setting its class,
+ * or trying to, from 3.11 on): borrowed in *dict, or NULL.  0, or -1 with an exception. */
+static int look_for_dict(struct remap *r, const struct edge *e, PyObject **dict)
 {
     struct new_dict found = {.heap = r->heap};
 
     if (heap_map(r->heap) < 0)
         return -1;
     type_of(e->referrer)->tp_traverse(e->referrer, find_new_dict, &found);
-    s->dict = found.dict;
+    *dict = found.dict;
     return 0;
+}
+
+static size_t count_values(PyObject *dict, PyObject *old)
+{
+    PyObject *name, *value;
+    Py_ssize_t position = 0;
+    size_t n = 0;
+
+    while (PyDict_Next(dict, &position, &name, &value))
+        n += value == old && type_of(name) == &PyUnicode_Type;
+    return n;
+}
+
+static ptrdiff_t stored_resolve(struct remap *r, struct edge *e)
+{
+    PyObject *old = r->keys[e->key].old, *dict;
+    uintptr_t **fields;
+    ptrdiff_t n = field_find(r, e->referrer, e->key, e->visits, &fields);
+    size_t moved;
+
+    if (n)
+        return n < 0 ? -1 : (ptrdiff_t)e->visits;
+    if (look_for_dict(r, e, &dict) < 0)
+        return -1;
+    moved = dict ? count_values(dict, old) : 0;
+    if (moved >= e->visits)
+        return (ptrdiff_t)e->visits;
+    n = moved ? field_find(r, e->referrer, e->key, e->visits - moved, &fields) : 0;
+    return n > 0 ? (ptrdiff_t)e->visits : n;
 }
 
 static int stored_commit(struct remap *r, struct edge *e)
@@ -60,7 +81,7 @@ static int stored_commit(struct remap *r, struct edge *e)
     if (!s)
         return -1;
     e->data = s;
-    if (visits < e->visits && look_for_dict(r, e, s) < 0)
+    if (visits < e->visits && look_for_dict(r, e, &s->dict) < 0)
         return -1;
     if (visits > e->visits)
         visits = e->visits;
