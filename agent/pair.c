@@ -71,7 +71,7 @@ int pairing_insert(struct pairing *pairing, PyObject *container, PyObject *value
 static int flush_edit(struct pairing *pairing, PyObject *edit)
 {
     PyObject *container = PyTuple_GetItem(edit, 0), *key = PyTuple_GetItem(edit, 1);
-    PyObject *value = PyTuple_Size(edit) == 3 ? PyTuple_GetItem(edit, 2) : NULL;
+    PyObject *value = PyTuple_Size(edit) == 3 ? PyTuple_GetItem(edit, 2) : NULL, *there;
 
     if (is_list(container))
         return plan_append(pairing->plan, container, pairing_final(pairing, key));
@@ -79,10 +79,12 @@ static int flush_edit(struct pairing *pairing, PyObject *edit)
         return plan_add(pairing->plan, container, pairing_final(pairing, key));
     if (!value)
         return plan_delete(pairing->plan, container, key);
+    value = pairing_final(pairing, value);
+    there = dict_lookup(container, key);
+    if (there && remap_get(pairing->remap, there) == value)
+        return 0; /* a pair that was found after the edit was queued */
     /* An entry that is there keeps its key: the engine moves it with the rest. */
-    if (!dict_lookup(container, key))
-        key = pairing_final(pairing, key);
-    return plan_set(pairing->plan, container, key, pairing_final(pairing, value));
+    return plan_set(pairing->plan, container, there ? key : pairing_final(pairing, key), value);
 }
 
 /* Gives the queued edits to the plan, now that all pairs are known. */

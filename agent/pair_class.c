@@ -84,6 +84,14 @@ static bool binds_definition(const struct binding *binding)
                        binding->kind == BINDS_DECORATED);
 }
 
+/* A member of an enum: paired by pair_members. */
+static bool is_member(PyObject *cls, PyObject *name)
+{
+    PyObject *map = dict_get(class_dict(cls), "_member_map_");
+
+    return map && is_dict(map) && dict_lookup(map, name);
+}
+
 static int pair_entry(const struct scope *scope, PyObject *name, PyObject *old, PyObject *new_)
 {
     const struct binding *binding = scope->new_ ? body_binding(scope->new_, name) : NULL;
@@ -97,7 +105,7 @@ static int pair_entry(const struct scope *scope, PyObject *name, PyObject *old, 
                     : 0;
         return added < 0 ? -1 : 0;
     }
-    if (is_machinery(name))
+    if (is_machinery(name) || is_member(scope->cls, name))
         return 0;
     if (binding && binding->kind == BINDS_IMPORT)
         return 0;

@@ -265,6 +265,13 @@ static int pair_cell(const struct scope *scope, PyObject *cell, PyObject *old, P
                : merge_keep(scope->pairing, old, new_, NULL);
 }
 
+static int pair_class_cell(const struct scope *scope, PyObject *old, PyObject *new_)
+{
+    return is_definition(scope->pairing, old) && is_definition(scope->pairing, new_)
+               ? pair_values(scope, old, new_)
+               : 0;
+}
+
 /* The table of functools.singledispatch: what others registered for their types stays. */
 static int carry_registrations(const struct scope *scope, PyObject *old, PyObject *new_)
 {
@@ -321,7 +328,10 @@ static int pair_cells(const struct scope *scope, PyObject *old, PyObject *new_, 
             continue;
         a = PyCell_Get(PyTuple_GetItem(old_closure, at));
         b = PyCell_Get(cell);
-        if (a && b)
+        /* __class__, __classdict__ and the like belong to the class, not to a decorator. */
+        if (a && b && is_dunder(PyTuple_GetItem(new_names, i)))
+            status = pair_class_cell(scope, a, b);
+        else if (a && b)
             status = pair_cell(scope, cell, a, b, keep_state);
         if (status == 0 && a && b && a != b && is_dict(a) && is_dict(b) &&
             str_is(PyTuple_GetItem(new_names, i), "registry") && is_dispatcher(new_names))

@@ -27,6 +27,7 @@ def run(case, base):
     import app, pyhot
     save(1, case["new"], base)
     report = pyhot.reload(*case["modules"], **case["options"])
+    assert report["exit"] == 0, report
     app.report = report
     app.modules = {module["name"]: module for module in report["modules"]}
     save(1, {"check.py": case["check"]}, base)
