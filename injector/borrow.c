@@ -28,9 +28,8 @@ struct error *borrow_begin(struct borrow *borrow, struct tracee *tracee,
         return tracee_error(tracee, errno, "read the registers of");
 
     size_t size;
-    _cleanup_free_ void *frame =
-        arch_signal_frame(&borrow->saved, &borrow->saved_vectors, borrow->saved_mask, gadgets,
-                          &borrow->frame, &size);
+    _cleanup_free_ void *frame = arch_signal_frame(
+        &borrow->saved, &borrow->saved_vectors, borrow->saved_mask, gadgets, &borrow->frame, &size);
     if (!frame)
         return tracee_error(tracee, errno, "make a signal frame for");
     memcpy(borrow->frame_head, frame, sizeof borrow->frame_head);

@@ -96,8 +96,7 @@ static void take_lines(struct reader *reader)
     struct lines *lines = &reader->lines;
     size_t start = 0;
     char *newline;
-    while (!reader->ended &&
-           (newline = memchr(lines->bytes + start, '\n', lines->used - start))) {
+    while (!reader->ended && (newline = memchr(lines->bytes + start, '\n', lines->used - start))) {
         *newline = '\0';
         take_line(reader, lines->bytes + start);
         start = (size_t)(newline + 1 - lines->bytes);
@@ -187,8 +186,8 @@ static bool turn(struct reader *reader)
     /* Asked before reading, so that what was said before the end is read. */
     bool done = atomic_load(&request->state) == PYHOT_DONE;
     poll(events, 2, done ? 0 : POLL_MS);
-    bool died = events[1].revents || (reader->target->pidfd < 0 && !events[0].revents &&
-                                      kill(reader->target->pid, 0));
+    bool died = events[1].revents ||
+                (reader->target->pidfd < 0 && !events[0].revents && kill(reader->target->pid, 0));
     if (!drain(reader) && !done && !died)
         return false;
     if (!reader->result && !reader->error)

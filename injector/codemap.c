@@ -12,18 +12,20 @@
 /* Functions of the C library that hold no lock of its own while they are in the kernel, so that
  * a thread inside may call pthread_create.  Anything else may hold one of malloc, of the loader
  * or of the list of stacks, as pthread_join does when it frees the thread's stack. */
+/* clang-format off */
 static const char *const sleepers[] = {
-    "accept", "accept4", "clock_nanosleep", "connect", "epoll_pwait", "epoll_pwait2", "epoll_wait",
-    "fcntl", "fdatasync", "flock", "fsync", "ioctl", "lockf", "msgrcv", "msgsnd", "nanosleep",
-    "open", "open64", "openat", "openat64", "pause", "poll", "ppoll", "pread", "pread64",
-    "pselect", "pthread_cond_clockwait", "pthread_cond_timedwait", "pthread_cond_wait",
-    "pthread_mutex_lock", "pthread_mutex_timedlock", "pthread_rwlock_rdlock",
-    "pthread_rwlock_wrlock", "pwrite", "pwrite64", "read", "readv", "recv", "recvfrom", "recvmmsg", "recvmsg", "select",
-    "sem_clockwait", "sem_timedwait", "sem_wait", "semop", "semtimedop", "send", "sendfile",
-    "sendfile64", "sendmsg", "sendto", "sigsuspend", "sigtimedwait", "sigwait", "sigwaitinfo",
-    "sleep", "splice", "syscall", "usleep", "wait", "wait3", "wait4", "waitid", "waitpid",
-    "write", "writev",
+    "accept", "accept4", "clock_nanosleep", "connect", "epoll_pwait", "epoll_pwait2",
+    "epoll_wait", "fcntl", "fdatasync", "flock", "fsync", "ioctl", "lockf", "msgrcv", "msgsnd",
+    "nanosleep", "open", "open64", "openat", "openat64", "pause", "poll", "ppoll", "pread",
+    "pread64", "pselect", "pthread_cond_clockwait", "pthread_cond_timedwait",
+    "pthread_cond_wait", "pthread_mutex_lock", "pthread_mutex_timedlock",
+    "pthread_rwlock_rdlock", "pthread_rwlock_wrlock", "pwrite", "pwrite64", "read", "readv",
+    "recv", "recvfrom", "recvmmsg", "recvmsg", "select", "sem_clockwait", "sem_timedwait",
+    "sem_wait", "semop", "semtimedop", "send", "sendfile", "sendfile64", "sendmsg", "sendto",
+    "sigsuspend", "sigtimedwait", "sigwait", "sigwaitinfo", "sleep", "splice", "syscall",
+    "usleep", "wait", "wait3", "wait4", "waitid", "waitpid", "write", "writev",
 };
+/* clang-format on */
 enum { N_SLEEPERS = sizeof sleepers / sizeof *sleepers, MAX_VERSIONS = 4, MAX_TAIL_CALLS = 8 };
 
 static int compare_addresses(const void *a, const void *b)
@@ -59,7 +61,8 @@ static size_t tail_calls(struct codemap *map, const struct code_image *image, ui
         return 0;
     size_t jumps = arch_jump_targets(code, size, function, targets, MAX_JUMPS);
     for (size_t i = 0; i < jumps && n < max; i++)
-        if (targets[i] >= image->start && targets[i] < image->end && targets[i] - function >= size &&
+        if (targets[i] >= image->start && targets[i] < image->end &&
+            targets[i] - function >= size &&
             codemap_function_start(map, image, targets[i]) == targets[i])
             callees[n++] = targets[i];
     return n;
@@ -72,14 +75,14 @@ static struct error *add_sleepers(struct codemap *map, const struct code_image *
     if (!grow_sleepers(map, (size_t)N_SLEEPERS * MAX_VERSIONS))
         return no_memory();
     for (size_t i = 0; i < N_SLEEPERS; i++)
-        map->n_sleepers += elf_memory_exports(elf, sleepers[i], map->sleepers + map->n_sleepers,
-                                              MAX_VERSIONS);
+        map->n_sleepers +=
+            elf_memory_exports(elf, sleepers[i], map->sleepers + map->n_sleepers, MAX_VERSIONS);
     size_t last = map->n_sleepers;
     for (size_t i = first; i < last; i++) {
         if (!grow_sleepers(map, MAX_TAIL_CALLS))
             return no_memory();
-        map->n_sleepers += tail_calls(map, image, map->sleepers[i],
-                                      map->sleepers + map->n_sleepers, MAX_TAIL_CALLS);
+        map->n_sleepers += tail_calls(map, image, map->sleepers[i], map->sleepers + map->n_sleepers,
+                                      MAX_TAIL_CALLS);
     }
     qsort(map->sleepers, map->n_sleepers, sizeof *map->sleepers, compare_addresses);
     return NULL;

@@ -22,10 +22,8 @@ static const struct {
 #ifdef SYS_epoll_pwait2
     {SYS_epoll_pwait2, POINTER, 3},
 #endif
-    {SYS_rt_sigtimedwait, POINTER, 2},
-    {SYS_semop, NEVER, 0},
-    {SYS_semtimedop, POINTER, 3},
-    {SYS_io_getevents, POINTER, 4},
+    {SYS_rt_sigtimedwait, POINTER, 2},  {SYS_semop, NEVER, 0},
+    {SYS_semtimedop, POINTER, 3},       {SYS_io_getevents, POINTER, 4},
 };
 
 bool eintr_on_stop(long number, const uint64_t arguments[6], bool *endless)

@@ -9,8 +9,7 @@ enum { PAGE = 4096 };
 
 static void read_dynamic(struct elf_memory *elf, uint64_t address, uint64_t size)
 {
-    for (uint64_t at = address; at + sizeof(Elf64_Dyn) <= address + size;
-         at += sizeof(Elf64_Dyn)) {
+    for (uint64_t at = address; at + sizeof(Elf64_Dyn) <= address + size; at += sizeof(Elf64_Dyn)) {
         Elf64_Dyn entry;
         if (page_cache_read(elf->cache, at, &entry, sizeof entry) || entry.d_tag == DT_NULL)
             return;
@@ -74,8 +73,7 @@ static uint64_t symbol_address(struct elf_memory *elf, uint32_t index, const cha
 {
     char found[128];
     Elf64_Sym symbol;
-    if (page_cache_read(elf->cache, elf->symbols + index * sizeof symbol, &symbol,
-                        sizeof symbol) ||
+    if (page_cache_read(elf->cache, elf->symbols + index * sizeof symbol, &symbol, sizeof symbol) ||
         symbol.st_shndx == SHN_UNDEF ||
         page_cache_read_string(elf->cache, elf->strings + symbol.st_name, found, sizeof found) ||
         strcmp(found, name))
@@ -83,8 +81,7 @@ static uint64_t symbol_address(struct elf_memory *elf, uint32_t index, const cha
     return elf->bias + symbol.st_value;
 }
 
-size_t elf_memory_exports(struct elf_memory *elf, const char *name, uint64_t *addresses,
-                          size_t max)
+size_t elf_memory_exports(struct elf_memory *elf, const char *name, uint64_t *addresses, size_t max)
 {
     struct {
         uint32_t n_buckets, first_symbol, bloom_size, bloom_shift;

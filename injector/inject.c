@@ -46,9 +46,9 @@ static struct error *ended(const struct target *target)
 
 static struct error *late(const struct target *target, const char *what)
 {
-    return error_hint(error_new(EXIT_DEADLINE, "deadline", "process %d: %s", (int)target->pid,
-                                what),
-                      "nothing was changed; try again with a longer --timeout");
+    return error_hint(
+        error_new(EXIT_DEADLINE, "deadline", "process %d: %s", (int)target->pid, what),
+        "nothing was changed; try again with a longer --timeout");
 }
 
 static int read_target(const struct target *target, uint64_t address, void *buffer, size_t size)
@@ -181,8 +181,7 @@ static struct error *map_region(struct borrow *borrow, uint64_t address, uint64_
     }
     return error ? error
                  : error_errno(EXIT_CANNOT_ATTACH, "no-memory", errnum,
-                               "process %d may not map memory for code",
-                               (int)borrow->tracee->pid);
+                               "process %d may not map memory for code", (int)borrow->tracee->pid);
 }
 
 /* Maps the region at `region` and starts our thread in it. */
@@ -327,8 +326,8 @@ static struct error *map_shared(struct stub_shared **shared, size_t size,
                                 const struct target *target, int fd)
 {
     _cleanup_close_ int file = take_fd(target, fd, O_RDWR);
-    void *memory = file < 0 ? MAP_FAILED
-                            : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    void *memory =
+        file < 0 ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (memory == MAP_FAILED)
         return error_errno(EXIT_CANNOT_ATTACH, "no-memory", errno,
                            "cannot share memory with process %d", (int)target->pid);
@@ -425,8 +424,7 @@ struct error *inject_start(struct injection *injection, const struct target *tar
     sigaddset(&child, SIGCHLD);
     signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_BLOCK, &child, &before);
-    struct error *error =
-        borrow_a_thread(injection, target, python, request, deadline_ns, &region);
+    struct error *error = borrow_a_thread(injection, target, python, request, deadline_ns, &region);
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (!error)
         error = meet(injection, target, python, request, region, deadline_ns);

@@ -25,8 +25,8 @@
 
 enum {
     MAX_FRAMES = 20000,
-    MAX_IMAGES = 16,        /* images on one stack whose identity is checked */
-    THREADS_A_ROUND = 8,    /* tried before the list is made anew */
+    MAX_IMAGES = 16,     /* images on one stack whose identity is checked */
+    THREADS_A_ROUND = 8, /* tried before the list is made anew */
     PAUSE_NS = 700000,
     STACK_ROOM = 32 * 1024, /* what pthread_create, with a lazy binding on its way, may need */
     BASE_FRAMES = 2,        /* start_thread and clone; __libc_start_call_main and its caller */
@@ -283,13 +283,13 @@ static struct error *try_thread(struct safepoint *safepoint, const struct thread
 
 static struct error *not_in_time(const struct safepoint *safepoint)
 {
-    return error_hint(error_new(EXIT_DEADLINE, "no-safe-place",
-                                "no thread of process %d came to a place where it can be borrowed "
-                                "(%u tries); in the way: %s",
-                                (int)safepoint->map->view.pid, safepoint->attempts,
-                                safepoint->obstacle[0] ? safepoint->obstacle
-                                                       : "no thread could be stopped"),
-                      "nothing was changed; try again with a longer --timeout");
+    return error_hint(
+        error_new(EXIT_DEADLINE, "no-safe-place",
+                  "no thread of process %d came to a place where it can be borrowed "
+                  "(%u tries); in the way: %s",
+                  (int)safepoint->map->view.pid, safepoint->attempts,
+                  safepoint->obstacle[0] ? safepoint->obstacle : "no thread could be stopped"),
+        "nothing was changed; try again with a longer --timeout");
 }
 
 /* A round over the threads that are the most promising now, another part of them each time. */

@@ -21,8 +21,8 @@ static bool read_task_file(pid_t pid, pid_t tid, const char *name, char *line, i
 static bool is_uninterruptible(pid_t pid, pid_t tid)
 {
     char line[512];
-    const char *name_end = read_task_file(pid, tid, "stat", line, sizeof line) ? strrchr(line, ')')
-                                                                               : NULL;
+    const char *name_end =
+        read_task_file(pid, tid, "stat", line, sizeof line) ? strrchr(line, ')') : NULL;
     return name_end && name_end[1] && name_end[2] == 'D';
 }
 
@@ -36,7 +36,8 @@ static void look_at(pid_t pid, struct thread *thread)
     thread->rank = THREAD_RUNS;
     thread->ip = thread->sp = 0;
     if (!read_task_file(pid, thread->tid, "syscall", line, sizeof line) ||
-        sscanf(line, "%ld %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64
+        sscanf(line,
+               "%ld %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64 " %" SCNx64
                " %" SCNx64 " %" SCNx64,
                &number, &arguments[0], &arguments[1], &arguments[2], &arguments[3], &arguments[4],
                &arguments[5], &thread->sp, &thread->ip) != 9)

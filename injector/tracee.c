@@ -21,7 +21,7 @@ enum { SYSCALL_TRAP = SIGTRAP | 0x80 }; /* PTRACE_O_TRACESYSGOOD */
 
 /* A SIGCHLD can be lost to a queue that holds one of each; never sleep longer than this. */
 #define MAX_SLEEP_NS 5000000
-#define SPIN_NS 50000
+#define SPIN_NS      50000
 
 uint64_t monotonic_ns(void)
 {
@@ -29,7 +29,6 @@ uint64_t monotonic_ns(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
-
 
 static void set_running(struct tracee *tracee, enum tracee_state state)
 {
@@ -117,8 +116,7 @@ static bool enter_state(struct tracee *tracee, int status, int *signal)
         return true;
     }
     if (event == PTRACE_EVENT_STOP) {
-        tracee->state =
-            WSTOPSIG(status) == SIGTRAP ? TRACEE_INTERRUPTED : TRACEE_GROUP_STOPPED;
+        tracee->state = WSTOPSIG(status) == SIGTRAP ? TRACEE_INTERRUPTED : TRACEE_GROUP_STOPPED;
         return true;
     }
     if (WSTOPSIG(status) == SYSCALL_TRAP) {
@@ -166,8 +164,7 @@ static void undo_eintr(struct tracee *tracee)
     uint64_t arguments[6];
     bool endless;
 
-    if (arch_read_registers(tracee->tid, &registers) ||
-        arch_syscall_result(&registers) != -EINTR)
+    if (arch_read_registers(tracee->tid, &registers) || arch_syscall_result(&registers) != -EINTR)
         return;
     for (int i = 0; i < 6; i++)
         arguments[i] = arch_syscall_argument(&registers, i);
@@ -222,8 +219,8 @@ void tracee_release(struct tracee *tracee)
         /* Only a stopped thread can be let go.  If it does not stop in a second, the kernel
          * releases it, and forgets the interrupt, when this thread of pyhot ends. */
         ptrace(PTRACE_INTERRUPT, tracee->tid, 0, 0);
-        unsigned any = 1u << TRACEE_INTERRUPTED | 1u << TRACEE_GROUP_STOPPED |
-                       1u << TRACEE_SYSCALL_STOP;
+        unsigned any =
+            1u << TRACEE_INTERRUPTED | 1u << TRACEE_GROUP_STOPPED | 1u << TRACEE_SYSCALL_STOP;
         if (wait_for_event(tracee, any, PTRACE_CONT, monotonic_ns() + 1000000000u))
             return;
     }

@@ -38,8 +38,8 @@ static int find_procedure(unw_addr_space_t space, unw_word_t ip, unw_proc_info_t
             .format = UNW_INFO_FORMAT_REMOTE_TABLE,
             .u.rti = {.segbase = image->unwind_header,
                       .table_data = image->unwind_table,
-                      .table_len = image->unwind_entries * 2 * sizeof(int32_t) /
-                                   sizeof(unw_word_t)},
+                      .table_len =
+                          image->unwind_entries * 2 * sizeof(int32_t) / sizeof(unw_word_t)},
         };
         int status = search_unwind_table(space, ip, &table, info, need_unwind_info, arg);
         if (status >= 0)

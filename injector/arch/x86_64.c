@@ -18,11 +18,11 @@ enum { ERESTARTSYS = 512, ERESTARTNOINTR = 513, ERESTARTNOHAND = 514, ERESTART_R
 
 enum {
     RED_ZONE = 128,
-    SYSCALL_SIZE = 2,          /* bytes of the instruction */
-    XSAVE_LEGACY_SIZE = 576,   /* FXSAVE area and XSAVE header */
-    XSAVE_SW_RESERVED = 464,   /* struct _fpx_sw_bytes in the FXSAVE area */
-    XSAVE_HEADER = 512,        /* its first word tells which components are in use */
-    XFEATURES_AMX = 3 << 17,   /* tile configuration and data */
+    SYSCALL_SIZE = 2,        /* bytes of the instruction */
+    XSAVE_LEGACY_SIZE = 576, /* FXSAVE area and XSAVE header */
+    XSAVE_SW_RESERVED = 464, /* struct _fpx_sw_bytes in the FXSAVE area */
+    XSAVE_HEADER = 512,      /* its first word tells which components are in use */
+    XFEATURES_AMX = 3 << 17, /* tile configuration and data */
     XSTATE_MAGIC1 = 0x46505853,
     XSTATE_MAGIC2 = 0x46505845,
     SHADOW_STACK_REGSET = 0x204, /* NT_X86_SHSTK, Linux 6.6 */
@@ -61,8 +61,8 @@ enum { NO_SUCH_STACK_MODE = 4 };
 static const uint8_t syscall_code[ARCH_SYSCALL_RETURN_SIZE] = {0x0f, 0x05, 0xc3};
 /* mov $SYS_rt_sigreturn, %rax; syscall: the same bytes in glibc and musl; gdb and libgcc rely on
  * them too. */
-static const uint8_t sigreturn_code[ARCH_SIGRETURN_SIZE] = {0x48, 0xc7, 0xc0, SYS_rt_sigreturn, 0, 0, 0,
-                                                       0x0f, 0x05};
+static const uint8_t sigreturn_code[ARCH_SIGRETURN_SIZE] = {
+    0x48, 0xc7, 0xc0, SYS_rt_sigreturn, 0, 0, 0, 0x0f, 0x05};
 
 static void find_bytes(uint64_t *found, const void *wanted, size_t length, const void *text,
                        size_t size, uint64_t address)
@@ -75,8 +75,7 @@ static void find_bytes(uint64_t *found, const void *wanted, size_t length, const
 void arch_find_gadgets(struct arch_gadgets *gadgets, const void *text, size_t size,
                        uint64_t address)
 {
-    find_bytes(&gadgets->syscall_return, syscall_code, sizeof syscall_code, text, size,
-               address);
+    find_bytes(&gadgets->syscall_return, syscall_code, sizeof syscall_code, text, size, address);
     find_bytes(&gadgets->sigreturn, sigreturn_code, sizeof sigreturn_code, text, size, address);
 }
 
@@ -239,7 +238,7 @@ static void prepare_restart(struct signal_frame *frame, const struct user_regs_s
         frame->ip -= SYSCALL_SIZE;
         break;
     case ERESTART_RESTARTBLOCK:
-        frame->ax = (uint64_t)-(int64_t)EINTR;
+        frame->ax = (uint64_t) - (int64_t)EINTR;
         break;
     }
 }
@@ -263,9 +262,9 @@ void arch_redirect_frame(void *frame, const struct arch_registers *registers)
     memcpy(frame, &head, sizeof head);
 }
 
-void *arch_signal_frame(const struct arch_registers *registers,
-                        const struct arch_vectors *vectors, uint64_t mask,
-                        const struct arch_gadgets *gadgets, uint64_t *address, size_t *size)
+void *arch_signal_frame(const struct arch_registers *registers, const struct arch_vectors *vectors,
+                        uint64_t mask, const struct arch_gadgets *gadgets, uint64_t *address,
+                        size_t *size)
 {
     const struct user_regs_struct *r = &registers->user;
     unsigned char *xsave = calloc(1, sizeof vectors->bytes);

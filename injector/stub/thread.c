@@ -59,8 +59,8 @@ static void wake(_Atomic uint32_t *futex)
 /* The shared memory; sets own->shared_fd.  Or a negative errno. */
 static long make_shared(const struct stub_params *params, struct stub_private *own)
 {
-    long fd = stub_syscall(SYS_memfd_create, word(params->shared_name), params->memfd_flags, 0, 0,
-                           0, 0);
+    long fd =
+        stub_syscall(SYS_memfd_create, word(params->shared_name), params->memfd_flags, 0, 0, 0, 0);
     own->shared_fd = fd < 0 ? -1 : (int32_t)fd;
     if (fd < 0)
         return fd;
