@@ -1,8 +1,8 @@
 /* pyhot attach PID MODULE...: reload modules in a running process. */
 #include <string.h>
 
-#include "job.h"
 #include "report.h"
+#include "tree.h"
 
 enum { KEY_DRY_RUN = 512, KEY_DATA, KEY_NEW, KEY_KEEP, KEY_FORCE, KEY_STALE };
 
@@ -85,15 +85,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 
 static struct error *run(const struct options *options, enum exit_status *status)
 {
-    struct json_object *result;
-    struct error *error = job_run(options, PYHOT_ATTACH, &result);
+    static const struct tree_job job = {.command = PYHOT_ATTACH, .report = report_attach};
 
-    if (error)
-        return error;
-    *status = job_exit_status(result);
-    report_attach(options, result);
-    json_object_put(result);
-    return NULL;
+    return tree_run(options, &job, status);
 }
 
 static const struct argp argp = {
@@ -105,7 +99,7 @@ static const struct argp argp = {
            "2 usage; 3 cannot attach to this process; 4 the time was over, nothing changed; "
            "5 done, but references remain that could not be rewritten (they are listed); "
            "7 done, but the report could not be written.",
-    .children = common_options,
+    .children = tree_options,
 };
 
 const struct command command_attach = {

@@ -98,6 +98,7 @@ enum exit_status job_exit_status(struct json_object *result)
     case EXIT_DONE:
     case EXIT_SOURCE_FAILED:
     case EXIT_REFERENCES_LEFT:
+    case EXIT_STALE:
         return json_object_get_int(status);
     default:
         return EXIT_CANNOT_ATTACH;

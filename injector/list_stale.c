@@ -1,6 +1,7 @@
 /* pyhot list-stale PID: what in a process no longer matches its source. */
 #include "job.h"
 #include "report.h"
+#include "tree.h"
 
 enum { KEY_OBJECTS = 512, KEY_EXIT_CODE };
 
@@ -55,21 +56,18 @@ static bool anything_stale(struct json_object *result)
     return false;
 }
 
+static void complete(const struct options *options, struct json_object *result)
+{
+    if (job_exit_status(result) == EXIT_DONE && options->exit_code && anything_stale(result))
+        json_object_object_add(result, "exit", json_object_new_int(EXIT_STALE));
+}
+
 static struct error *run(const struct options *options, enum exit_status *status)
 {
-    struct json_object *result;
-    struct error *error = job_run(options, PYHOT_LIST_STALE, &result);
+    static const struct tree_job job = {
+        .command = PYHOT_LIST_STALE, .complete = complete, .report = report_stale};
 
-    if (error)
-        return error;
-    *status = job_exit_status(result);
-    if (*status == EXIT_DONE && options->exit_code && anything_stale(result)) {
-        *status = EXIT_STALE;
-        json_object_object_add(result, "exit", json_object_new_int(EXIT_STALE));
-    }
-    report_stale(options, result);
-    json_object_put(result);
-    return NULL;
+    return tree_run(options, &job, status);
 }
 
 static const struct argp argp = {
@@ -80,7 +78,7 @@ static const struct argp argp = {
            "disk.  Changes nothing in the process.\v"
            "Exit status: 0 done; 2 usage; 3 cannot attach to this process; 4 the time was over; "
            "6 something is stale (with --exit-code); 7 the report could not be written.",
-    .children = common_options,
+    .children = tree_options,
 };
 
 const struct command command_list_stale = {

@@ -20,6 +20,7 @@ static const struct command *const commands[] = {
     &command_attach,
     &command_list_stale,
     &command_ps,
+    &command_watch,
 };
 
 static const size_t n_commands = sizeof(commands) / sizeof(*commands);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_JSON = 256, KEY_TIMEOUT, KEY_COLOR };
+enum { KEY_JSON = 256, KEY_TIMEOUT, KEY_COLOR, KEY_TREE };
 
 static const struct argp_option options_table[] = {
     {"json", KEY_JSON, NULL, 0, "Print one JSON object and nothing else", 10},
@@ -92,3 +92,30 @@ static error_t parse_common(int key, char *argument, struct argp_state *state)
 static const struct argp common = {.options = options_table, .parser = parse_common};
 
 const struct argp_child common_options[] = {{&common, 0, "Common options:", 10}, {0}};
+
+static const struct argp_option tree_table[] = {
+    {"tree", KEY_TREE, NULL, 0, "In PID and its descendants, where the modules are loaded", 2},
+    {0},
+};
+
+static error_t parse_tree(int key, char *argument, struct argp_state *state)
+{
+    struct options *options = state->input;
+
+    (void)argument;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = options;
+        return 0;
+    case KEY_TREE:
+        options->tree = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp tree = {
+    .options = tree_table, .parser = parse_tree, .children = common_options};
+
+const struct argp_child tree_options[] = {{&tree, 0, NULL, 0}, {0}};

@@ -21,7 +21,7 @@ struct names {
 
 struct options {
     /* common to all sub-commands */
-    bool json, quiet;
+    bool json, quiet, tree;
     int verbose;
     enum color color;
     uint32_t timeout_ms;
@@ -42,11 +42,11 @@ struct command {
 };
 
 /* One to a file of that name. */
-extern const struct command command_attach, command_list_stale, command_ps;
+extern const struct command command_attach, command_list_stale, command_ps, command_watch;
 
 /* --json, --timeout, -q, -v, --color: a child of every sub-command's argp, whose
- * input is the struct options. */
-extern const struct argp_child common_options[];
+ * input is the struct options.  tree_options: these and --tree. */
+extern const struct argp_child common_options[], tree_options[];
 
 /* Adds to a list of names; exits as argp does when memory is out. */
 void names_add(struct names *, char *name, struct argp_state *);

@@ -1,6 +1,8 @@
 /* Reading /proc/PID (procfs.h). */
 #include "procfs.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,9 +29,9 @@ int proc_parse_stat(const char *text, struct proc_stat *stat)
     memcpy(stat->command, open + 1, length);
     stat->command[length] = 0;
     if (sscanf(close + 1,
-               " %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+               " %c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
                "%*d %" SCNu64,
-               &stat->state, &stat->flags, &stat->start_time) != 3)
+               &stat->state, &stat->parent, &stat->flags, &stat->start_time) != 4)
         return -1;
     return 0;
 }
@@ -158,6 +160,39 @@ int proc_status(pid_t pid, struct proc_status *status)
         errno = EBADMSG;
         return -1;
     }
+    return 0;
+}
+
+static int compare_pids(const void *a, const void *b)
+{
+    return *(const pid_t *)a - *(const pid_t *)b;
+}
+
+int proc_list(pid_t **pids, size_t *n)
+{
+    size_t capacity = 0;
+    struct dirent *entry;
+    DIR *directory = opendir("/proc");
+
+    *pids = NULL;
+    *n = 0;
+    while (directory && (entry = readdir(directory))) {
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        if (*n == capacity) {
+            pid_t *larger = realloc(*pids, (capacity = capacity * 2 + 64) * sizeof(**pids));
+
+            if (!larger)
+                break;
+            *pids = larger;
+        }
+        (*pids)[(*n)++] = atoi(entry->d_name);
+    }
+    if (directory)
+        closedir(directory);
+    if (!*n)
+        return -1;
+    qsort(*pids, *n, sizeof(**pids), compare_pids);
     return 0;
 }
 

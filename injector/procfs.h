@@ -12,6 +12,7 @@
 /* What we use of /proc/PID/stat. */
 struct proc_stat {
     char state;
+    pid_t parent;
     unsigned flags;      /* field 9: PF_* of the kernel */
     uint64_t start_time; /* field 22, clock ticks since boot */
     char command[64];    /* comm; may hold anything, parentheses and newlines too */
@@ -39,6 +40,9 @@ char *proc_read(pid_t, const char *name, size_t *size);
 /* 0, or -1 with errno. */
 int proc_stat(pid_t, struct proc_stat *);
 int proc_status(pid_t, struct proc_status *);
+
+/* All process ids there are, rising; malloc'ed.  0, or -1 with errno. */
+int proc_list(pid_t **pids, size_t *n);
 
 /* Whether the kernel flag PF_KTHREAD is set: a kernel thread has no memory of its own. */
 bool proc_is_kernel_thread(const struct proc_stat *);

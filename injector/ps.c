@@ -1,6 +1,4 @@
 /* pyhot ps: the Python processes here, and why not for those that cannot be attached to. */
-#include <ctype.h>
-#include <dirent.h>
 #include <json-c/json.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -123,50 +121,15 @@ static struct json_object *describe(pid_t pid)
     return process;
 }
 
-static int compare_pids(const void *a, const void *b)
-{
-    return *(const pid_t *)a - *(const pid_t *)b;
-}
-
-/* All process ids in /proc, rising; malloc'ed. */
-static struct error *list_pids(pid_t **pids, size_t *n)
-{
-    size_t capacity = 0;
-    struct dirent *entry;
-    DIR *directory = opendir("/proc");
-
-    *pids = NULL;
-    *n = 0;
-    while (directory && (entry = readdir(directory))) {
-        if (!isdigit((unsigned char)entry->d_name[0]))
-            continue;
-        if (*n == capacity) {
-            pid_t *larger = realloc(*pids, (capacity = capacity * 2 + 64) * sizeof(**pids));
-
-            if (!larger)
-                break;
-            *pids = larger;
-        }
-        (*pids)[(*n)++] = atoi(entry->d_name);
-    }
-    if (directory)
-        closedir(directory);
-    if (!*n)
-        return error_new(EXIT_CANNOT_ATTACH, "no-proc", "cannot list the processes in /proc");
-    qsort(*pids, *n, sizeof(**pids), compare_pids);
-    return NULL;
-}
-
 static struct error *run(const struct options *options, enum exit_status *status)
 {
     _cleanup_free_ pid_t *pids = NULL;
     struct json_object *result, *processes;
-    struct error *error;
     size_t n;
 
     *status = EXIT_DONE;
-    if ((error = list_pids(&pids, &n)))
-        return error;
+    if (proc_list(&pids, &n))
+        return error_new(EXIT_CANNOT_ATTACH, "no-proc", "cannot list the processes in /proc");
     result = json_object_new_object();
     processes = json_object_new_array();
     for (size_t i = 0; i < n && !channel_interrupted; i++) {

@@ -105,6 +105,24 @@ static void print_replaced(const struct sheet *sheet, struct json_object *replac
     }
 }
 
+/* Does the traceback, whose last line is "TYPE: TEXT", say it all?  str() of a SyntaxError repeats
+ * the place behind the text: "TEXT (mod.py, line 2)". */
+static bool tells_all(const char *traceback, const char *message)
+{
+    const char *end = traceback + strlen(traceback), *line, *text;
+    size_t length;
+
+    while (end > traceback && end[-1] == '\n')
+        end--;
+    for (line = end; line > traceback && line[-1] != '\n'; line--)
+        ;
+    text = strstr(line, ": ");
+    if (strstr(traceback, message))
+        return true;
+    length = text ? (size_t)(end - (text + 2)) : 0;
+    return length && !strncmp(message, text + 2, length) && !strncmp(message + length, " (", 2);
+}
+
 /* The traceback ends with the exception itself, unless the agent has more to say of it. */
 static void print_exception(const struct sheet *sheet, struct json_object *exception)
 {
@@ -114,7 +132,7 @@ static void print_exception(const struct sheet *sheet, struct json_object *excep
     print_safe(sheet->out, traceback, true);
     if (*traceback && traceback[strlen(traceback) - 1] != '\n')
         putc('\n', sheet->out);
-    if (*traceback && strstr(traceback, message))
+    if (*traceback && tells_all(traceback, message))
         return;
     fputs("  ", sheet->out);
     print_safe(sheet->out, member_text(exception, "type"), false);
@@ -431,7 +449,7 @@ void report_processes(const struct options *options, struct json_object *result)
         print_process(&sheet, json_object_array_get_idx(processes, i));
 }
 
-static void print_error_json(const struct options *options, const struct error *error)
+struct json_object *report_error_object(const struct options *options, const struct error *error)
 {
     struct json_object *object = json_object_new_object(), *body = json_object_new_object();
 
@@ -442,14 +460,26 @@ static void print_error_json(const struct options *options, const struct error *
     json_object_object_add(body, "hint", error->hint ? json_text(error->hint) : NULL);
     json_object_object_add(object, "error", body);
     json_object_object_add(object, "exit", json_object_new_int(error->status));
-    print_json(object);
-    json_object_put(object);
+    return object;
+}
+
+void report_tree(struct json_object *processes, enum exit_status status)
+{
+    struct json_object *whole = json_object_new_object();
+
+    json_object_object_add(whole, "processes", json_object_get(processes));
+    json_object_object_add(whole, "exit", json_object_new_int(status));
+    print_json(whole);
+    json_object_put(whole);
 }
 
 void report_error(const struct options *options, const struct error *error)
 {
     if (options->json) {
-        print_error_json(options, error);
+        struct json_object *object = report_error_object(options, error);
+
+        print_json(object);
+        json_object_put(object);
         return;
     }
     print_painted(stderr, color_wanted(options, stderr), PAINT_BAD, "pyhot: ");

@@ -17,6 +17,12 @@ void report_processes(const struct options *, struct json_object *result);
  * error object on stdout. */
 void report_error(const struct options *, const struct error *);
 
+/* The error object of section 5; owned by the caller. */
+struct json_object *report_error_object(const struct options *, const struct error *);
+
+/* --tree --json: `processes` (borrowed) is a list of results and error objects. */
+void report_tree(struct json_object *processes, enum exit_status);
+
 /* Is this member of "modules" of list-stale's result stale? */
 bool report_is_stale(struct json_object *module);
 

@@ -12,7 +12,7 @@ _pyhot()
     local common='--json --timeout --quiet --verbose --color --help --usage --version'
 
     if ((cword == 1)); then
-        COMPREPLY=($(compgen -W 'attach list-stale ps --help --usage --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'attach list-stale watch ps --help --usage --version' -- "$cur"))
         return
     fi
     case $prev in
@@ -31,8 +31,8 @@ _pyhot()
 
     local options=$common
     case ${words[1]} in
-    attach) options+=' --dry-run --data --new --keep --force --stale' ;;
-    list-stale) options+=' --objects --exit-code' ;;
+    attach) options+=' --dry-run --data --new --keep --force --stale --tree' ;;
+    list-stale) options+=' --objects --exit-code --tree' ;;
     esac
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "$options" -- "$cur"))

@@ -19,6 +19,7 @@ static void parse_stat_named(const char *name)
     assert_int_equal(proc_parse_stat(line, &stat), 0);
     assert_string_equal(stat.command, name);
     assert_int_equal(stat.state, 'S');
+    assert_int_equal(stat.parent, 1);
     assert_int_equal(stat.flags, 4194368);
     assert_int_equal(stat.start_time, 987654);
     assert_false(proc_is_kernel_thread(&stat));
