@@ -340,6 +340,117 @@ REGISTRIES = [
         '''),
 ]
 
+OBJECTS = [
+    case("instances_known_weakly", '''
+        import weakref
+        class K:
+            live = weakref.WeakSet()
+            by_name = weakref.WeakValueDictionary()
+            def __init__(self, name):
+                self.name = name
+                K.live.add(self)
+                K.by_name[name] = self
+            def value(self):
+                return {{1||2}}
+        root = K("root")
+        ''', "import mod; k = mod.K('a')", '''
+        import gc
+        gc.collect()
+        assert sorted(one.name for one in mod.K.live) == ["a", "root"], list(mod.K.live)
+        assert mod.K.by_name["a"] is k and mod.K.by_name["root"] is mod.root and k.value() == 2
+        '''),
+    case("counters_that_are_iterators", '''
+        import itertools
+        class Job:
+            ids = itertools.count(1)
+            def __init__(self):
+                self.id = next(Job.ids)
+            def value(self):
+                return {{1||2}}
+        sequence = itertools.count()
+        ''', "import mod; a, b = mod.Job(), mod.Job(); next(mod.sequence)", '''
+        assert mod.Job().id == 3 and next(mod.sequence) == 1 and a.value() == 2
+        '''),
+    case("one_instance_by_new", '''
+        class Only:
+            _instance = None
+            def __new__(cls):
+                if cls._instance is None:
+                    cls._instance = super().__new__(cls)
+                return cls._instance
+            def value(self):
+                return {{1||2}}
+        class Shared:
+            _state = {}
+            def __init__(self):
+                self.__dict__ = self._state
+        ''', "import mod; only = mod.Only(); mod.Shared().x = 5", '''
+        assert mod.Only() is only and only.value() == 2 and mod.Shared().x == 5
+        '''),
+    case("handlers_of_a_logger", '''
+        import logging
+        log = logging.getLogger("cases")
+        handler = logging.StreamHandler()
+        log.addHandler(handler)
+        value = {{1||2}}
+        ''', "from mod import handler", '''
+        import mod, logging
+        assert mod.handler is handler and logging.getLogger("cases").handlers == [handler]
+        assert mod.value == 2
+        '''),
+    case("registered_twice_and_in_lists_of_a_dict", {"bus.py": '''
+        BY_EVENT = {}
+        def on(event, what):
+            BY_EVENT.setdefault(event, []).append(what)
+        ''', "mod.py": '''
+        import bus, functools
+        def react(n=1):
+            return n * {{1||2}}
+        class Handler:
+            def __init__(self):
+                self.seen = 0
+            def go(self):
+                return {{1||2}}
+        bus.on("x", react)
+        bus.on("x", react)
+        bus.on("y", functools.partial(react, 3))
+        bus.on("y", lambda: react({{1||2}}))
+        bus.on("z", Handler)
+        bus.on("z", Handler())
+        '''}, "import bus, mod; handler = bus.BY_EVENT['z'][1]; handler.seen = 7", '''
+        assert bus.BY_EVENT["x"] == [mod.react, mod.react], bus.BY_EVENT
+        assert [fn() for fn in bus.BY_EVENT["y"]] == [6, 4], bus.BY_EVENT
+        assert bus.BY_EVENT["z"] == [mod.Handler, handler], bus.BY_EVENT
+        assert handler.go() == 2 and handler.seen == 7
+        '''),
+    case("constants_in_defaults_and_class_bodies", '''
+        SIZE = {{1||2}}
+        def use(size=SIZE):
+            return size
+        class K:
+            size = SIZE
+            more = SIZE + 1
+        ''', "import mod; k = mod.K()", "assert (mod.use(), k.size, k.more) == (2, 2, 3)"),
+    case("names_that_the_new_source_deletes", '''
+        for i in range(3):
+            pass
+        del i
+        temporary = 1
+        {{other = 1||del temporary}}
+        ''', "import mod", '''
+        assert not hasattr(mod, "i") and not hasattr(mod, "temporary")
+        assert not hasattr(mod, "other")
+        '''),
+    case("module_descriptions", '''
+        """Text {{1||2}}."""
+        __all__ = ["a"{{||, "b"}}]
+        __version__ = "{{1||2}}"
+        a = b = 1
+        ''', "import mod", '''
+        assert mod.__doc__ == "Text 2." and mod.__all__ == ["a", "b"] and mod.__version__ == "2"
+        '''),
+]
+
 SOURCE = '''
     A = {"v": 1}
     B = 1
@@ -372,6 +483,10 @@ def test_state(run_script, python, tmp_path):
 
 def test_registries(run_script, python, tmp_path):
     check_cases(run_script, python, tmp_path, REGISTRIES)
+
+
+def test_objects(run_script, python, tmp_path):
+    check_cases(run_script, python, tmp_path, OBJECTS)
 
 
 def test_policy(run_script, python, tmp_path):

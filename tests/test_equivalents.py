@@ -514,6 +514,134 @@ CLASSES = [
         '''),
 ]
 
+DECORATED = [
+    case("methods_under_a_decorator", '''
+        import functools
+        def logged(fn):
+            @functools.wraps(fn)
+            def inner(self, *args):
+                self.calls.append(fn.__name__)
+                return fn(self, *args)
+            return inner
+        class A:
+            calls = []
+            @logged
+            def method(self):
+                return {{1||2}}
+            @property
+            @logged
+            def value(self):
+                return {{1||2}}
+            @classmethod
+            @logged
+            def of_class(cls):
+                return {{1||2}}
+        ''', "import mod; a = mod.A(); method = a.method; of_class = mod.A.of_class", '''
+        assert method() == 2 and a.value == 2 and of_class() == 2
+        assert a.calls == ["method", "value", "of_class"]
+        '''),
+    case("decorator_with_arguments_and_a_counter", '''
+        import functools
+        def retry(times):
+            def decorate(fn):
+                @functools.wraps(fn)
+                def wrapper(*args):
+                    wrapper.attempts = getattr(wrapper, "attempts", 0) + 1
+                    return times, fn(*args)
+                return wrapper
+            return decorate
+        @retry(times={{2||5}})
+        def go():
+            return "{{old||new}}"
+        ''', "from mod import go; go(); go()", '''
+        assert go() == (5, "new") and go.attempts == 3
+        '''),
+    case("class_decorator_that_registers", '''
+        KNOWN = {}
+        def known(cls):
+            cls.extra = lambda self: {{1||2}}
+            KNOWN[cls.__name__] = cls
+            return cls
+        @known
+        class A:
+            def total(self):
+                return self.extra() + {{10||20}}
+        ''', "import mod; a = mod.A()", '''
+        assert a.total() == 22 and mod.KNOWN == {"A": mod.A}
+        '''),
+    case("class_decorator_that_makes_another_class", '''
+        def again(cls):
+            names = {name: value for name, value in cls.__dict__.items()
+                     if name not in ("__dict__", "__weakref__")}
+            return type(cls.__name__, cls.__bases__, names)
+        @again
+        class A:
+            def value(self):
+                return {{1||2}}
+        ''', "import mod; from mod import A; a = A()", '''
+        assert a.value() == 2 and A is mod.A and type(a) is A
+        '''),
+    case("setter_added_in_a_subclass", '''
+        class A:
+            @property
+            def size(self):
+                return self.n * {{1||2}}
+        class B(A):
+            @A.size.setter
+            def size(self, n):
+                self.n = n * {{1||10}}
+        ''', "import mod; b = mod.B()", "b.size = 3; assert b.size == 60"),
+    case("class_made_by_a_function", '''
+        def make(base):
+            class Made(base):
+                def value(self):
+                    return super().value() + {{1||10}}
+            return Made
+        class Root:
+            def value(self):
+                return {{1||2}}
+        Own = make(Root)
+        ''', "import mod; Made = mod.make(mod.Root); made, own = Made(), mod.Own()", '''
+        assert made.value() == 12 and own.value() == 12 and type(own) is mod.Own
+        '''),
+    case("annotations", '''
+        class T:
+            pass
+        size: {{int||str}} = 1
+        def use(a: T) -> {{int||str}}:
+            return a
+        class K:
+            a: {{int||str}} = 1
+            b: T
+        ''', "import mod; from mod import T", '''
+        import typing
+        assert typing.get_type_hints(mod.K) == {"a": str, "b": T}
+        assert typing.get_type_hints(mod.use) == {"a": T, "return": str}
+        assert mod.__annotations__ == {"size": str} and T is mod.T
+        '''),
+    case("enum_with_a_constructor_and_mixins", '''
+        import enum
+        class Planet(enum.Enum):
+            EARTH = (1, 2)
+            def __init__(self, mass, radius):
+                self.mass = mass
+            @property
+            def weight(self):
+                return self.mass * {{1||100}}
+        class Level(enum.IntEnum):
+            LOW = enum.auto()
+            {{||MIDDLE = enum.auto()}}
+            HIGH = enum.auto()
+        ''', '''
+        from mod import Planet, Level
+        earth, high, table = Planet.EARTH, Level.HIGH, {Level.HIGH: 1}
+        ''', '''
+        import mod
+        assert earth.weight == 100 and earth is mod.Planet.EARTH
+        assert high is mod.Level.HIGH and high == 3 and list(table) == [mod.Level(3)]
+        '''),
+]
+
 REPLACED = [
     case("double_stays_when_its_source_did_not_change", '''
         def send(text):
@@ -574,6 +702,10 @@ def test_functions(run_script, python, tmp_path):
 
 def test_classes(run_script, python, tmp_path):
     check_cases(run_script, python, tmp_path, CLASSES)
+
+
+def test_decorated(run_script, python, tmp_path):
+    check_cases(run_script, python, tmp_path, DECORATED)
 
 
 def test_replaced_at_run_time(run_script, python, tmp_path):
