@@ -968,3 +968,139 @@ assert marks == [1], marks
 @pytest.mark.parametrize("name", CASES, ids=lambda name: name.replace(" ", "_"))
 def test_writer(python, run_script, name):
     run_script(python, PRELUDE + CASES[name])
+
+
+# What C code holds out of sight: how it is told, where it can be, and that the function is
+# called with its new code.
+HOLDERS = {
+    "profile function": ("""
+sys.setprofile(old)
+report = pyhot.remap({old: new})
+sys.setprofile(None)
+""", "thread state"),
+    "audit hook": ("""
+sys.addaudithook(old)
+report = pyhot.remap({old: new})
+sys.audit("pyhot.test")
+""", "audit hook"),
+    "monitoring": ("""
+if not hasattr(sys, "monitoring"):
+    raise SystemExit(0)
+sys.monitoring.use_tool_id(3, "test")
+sys.monitoring.register_callback(3, sys.monitoring.events.PY_START, old)
+report = pyhot.remap({old: new})
+sys.monitoring.set_events(3, sys.monitoring.events.PY_START)
+remap({})
+sys.monitoring.set_events(3, 0)
+""", "sys.monitoring tool 3"),
+}
+
+
+@pytest.mark.parametrize("name", HOLDERS, ids=lambda name: name.replace(" ", "_"))
+def test_holder_is_named(python, run_script, name):
+    script, where = HOLDERS[name]
+    run_script(python, PRELUDE + """
+calls = []
+def old(*arguments): calls.append("old")
+def new(*arguments): calls.append("new")
+""" + script + """
+assert report["unresolved"] == report["unaccounted"] == 0, report
+assert len(report["held"]) == 1 and report["held"][0]["count"] == 1, report
+assert %r in report["held"][0]["where"] and report["held"][0]["object"].endswith("old"), report
+assert calls and calls[-1] == "new", calls
+""" % where)
+
+
+FUZZ = """
+import random
+from collections import OrderedDict
+
+R = random.Random(int(sys.argv[1]))
+
+class H:
+    armed = False
+    def __init__(self, h): self.h = h
+    def __hash__(self):
+        assert not H.armed
+        return self.h
+    def __eq__(self, other):
+        assert not H.armed
+        return self is other
+
+def functions(n):
+    return [eval("lambda: 1") for _ in range(n)]
+
+def fill(container, pool):
+    for _ in range(R.randrange(1, 200)):
+        key, what = R.choice(pool), R.random()
+        if what < 0.7:
+            container[key] = R.choice(pool)
+        elif key in container:
+            if what < 0.8 and isinstance(container, OrderedDict):
+                container.move_to_end(key)
+            else:
+                del container[key]
+    return container
+
+def name(o):
+    "Equal for what will be equal."
+    if type(o) is tuple:
+        return tuple(map(name, o))
+    if type(o) is frozenset:
+        return frozenset(map(name, o))
+    return o if isinstance(o, (str, int)) else ("id", id(new_of.get(id(o), o)))
+
+def rewritten(key):
+    return id(key) in new_of or type(key) in (tuple, frozenset) and any(map(rewritten, key))
+
+def expected(d):
+    out = {}
+    for key, value in d.items():
+        if name(key) not in out or not id(key) in new_of:
+            out[name(key)] = name(value)
+    return list(out.items())
+
+for turn in range(25):
+    old = functions(R.randrange(1, 30))
+    new = functions(len(old))
+    pool = old + [H(R.randrange(8)) for _ in range(R.randrange(20))]
+    pool += ["s%d" % i for i in range(10)] + list(range(20))
+    pool += [(f, 1) for f in old[:5]] + [(H(3), f) for f in old[:5]]
+    pool += [frozenset([f, 2]) for f in old[:3]] + new[:R.randrange(3)]
+    new_of = {id(f): g for f, g in zip(old, new)}
+    dicts = [fill(kind(), pool) for kind in (dict, OrderedDict) * 5]
+    sets = [set(R.sample(pool, R.randrange(len(pool)))) for _ in range(5)]
+    for s in sets:
+        s.difference_update(R.sample(pool, 5))
+    want, want_sets = [expected(d) for d in dicts], [set(map(name, s)) for s in sets]
+    mapping = dict(zip(old, new))
+    H.armed = True
+    report = pyhot.remap(mapping)
+    H.armed = False
+    new_of = {}
+    assert report["unresolved"] == 0, report
+    for d, items in zip(dicts, want):
+        assert [(name(k), name(v)) for k, v in d.items()] == items and len(d) == len(items)
+        for key in list(d):
+            d[key]
+        if isinstance(d, OrderedDict):
+            assert list(reversed(d)) == list(d)[::-1]
+            for key in list(d):
+                d.move_to_end(key)
+        d.update(dict.fromkeys(range(1000, 1300)))
+        for key in list(d):
+            del d[key]
+        assert not d
+    for s, members in zip(sets, want_sets):
+        assert set(map(name, s)) == members and len(s) == len(members)
+        s.update(range(1000, 1300))
+        for key in list(s):
+            s.remove(key)
+        assert not s
+    gc.collect()
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hash_tables_against_a_model(python, run_script, seed):
+    run_script(python, PRELUDE + FUZZ, str(seed), timeout=120)

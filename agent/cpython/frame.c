@@ -123,7 +123,7 @@ static Py_ssize_t count_locals(PyObject *code)
 
 static bool open_fields(PyObject *frame, struct frame_fields *f)
 {
-    Py_ssize_t n_locals, n_stack;
+    Py_ssize_t n_locals;
     int minor = cpython_minor(), stacktop = -1;
 
     memset(f, 0, sizeof *f);
@@ -150,12 +150,11 @@ static bool open_fields(PyObject *frame, struct frame_fields *f)
         f->of_generator = inner->owner == OWNED_BY_GENERATOR;
     }
     n_locals = count_locals(f->code);
-    n_stack = int_attribute(f->code, "co_stacksize");
-    if (n_locals < 0 || n_stack < 0)
+    if (n_locals < 0)
         return false;
     f->n_locals = (size_t)n_locals;
     f->stack = f->locals + n_locals;
-    f->n_stack = stacktop >= n_locals ? (size_t)(stacktop - n_locals) : (size_t)n_stack;
+    f->n_stack = stacktop > n_locals ? (size_t)(stacktop - n_locals) : 0;
     f->traversed = f->of_generator && stacktop >= 0;
     return true;
 }

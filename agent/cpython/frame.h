@@ -12,9 +12,9 @@ struct frame_fields {
     PyObject **function; /* 3.11+: the strong reference to the function; else NULL */
     PyObject **locals;   /* locals, cells and free variables, NULL where unbound */
     size_t n_locals;
-    PyObject **stack; /* the operand stack: its words, but how many are in use is only
-                       * known for a frame that has called another in Python */
-    size_t n_stack;
+    PyObject **stack;  /* the operand stack, of n_stack words */
+    size_t n_stack;    /* 0 unless the frame has called another in Python (3.11+): while it
+                        * runs or is in a C function, how much is in use is not written */
     bool of_generator; /* 3.11+: its function is visited by the generator's traversal */
     bool traversed;    /* ... and its locals too: it has called another in Python */
 };

@@ -11,6 +11,8 @@ bool read_safely(const void *address, void *to, size_t bytes)
     return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)bytes;
 }
 
+enum { INTERPRETER = 1 << 20 }; /* bytes: PyInterpreterState is smaller in all versions */
+
 /* --- the data segment of the interpreter */
 
 struct segment {
@@ -211,12 +213,12 @@ static PyObject **compare_callbacks(const struct atexit_state *state, PyObject *
 
 PyObject **atexit_field(PyObject *functions, Py_ssize_t n)
 {
-    enum { WORDS = 512, LARGEST = 1 << 20 }; /* PyInterpreterState is smaller than that */
+    enum { WORDS = 512 };
     const uintptr_t *interpreter = (const uintptr_t *)PyInterpreterState_Main();
     uintptr_t chunk[WORDS + 1];
     PyObject **place = NULL;
 
-    for (size_t at = 0; at < LARGEST / 8; at += WORDS) {
+    for (size_t at = 0; at < INTERPRETER / 8; at += WORDS) {
         if (!read_safely(interpreter + at, chunk, sizeof chunk))
             break;
         for (size_t i = 0; i < WORDS; i++) {
@@ -229,4 +231,76 @@ PyObject **atexit_field(PyObject *functions, Py_ssize_t n)
         }
     }
     return place;
+}
+
+/* --- audit hooks */
+
+/* PyListObject, Include/cpython/listobject.h (3.9 to 3.15), Include/listobject.h (3.8),
+ * with the collector's header before it. */
+struct list {
+    uintptr_t gc_next, gc_prev;
+    PyVarObject ob_base;
+    PyObject **items;
+    Py_ssize_t allocated;
+};
+
+static bool is_untracked_list(uintptr_t address)
+{
+    struct list list;
+
+    return address > 4096 && address % 16 == 0 &&
+           read_safely((char *)address - offsetof(struct list, ob_base), &list, sizeof list) &&
+           list.ob_base.ob_base.ob_type == &PyList_Type && list.gc_next == 0 &&
+           list.ob_base.ob_size > 0 && list.ob_base.ob_size <= list.allocated;
+}
+
+size_t untracked_lists(PyObject **lists, size_t most)
+{
+    enum { WORDS = 512, FRONT = 1 << 19 }; /* bytes: audit_hooks is in there */
+    const uintptr_t *interpreter = (const uintptr_t *)PyInterpreterState_Main();
+    uintptr_t chunk[WORDS];
+    size_t n = 0;
+
+    for (size_t at = 0; at < FRONT / 8; at += WORDS) {
+        if (!read_safely(interpreter + at, chunk, sizeof chunk))
+            break;
+        for (size_t i = 0; i < WORDS && n < most; i++)
+            if (is_untracked_list(chunk[i]))
+                lists[n++] = (PyObject *)chunk[i];
+    }
+    return n;
+}
+
+/* --- sys.monitoring */
+
+static bool tool_used(PyObject *monitoring, int tool)
+{
+    PyObject *name = PyObject_CallMethod(monitoring, "get_tool", "i", tool);
+    bool used = name && name != Py_None;
+
+    PyErr_Clear();
+    if (name)
+        Py_DecRef(name);
+    return used;
+}
+
+static PyObject *exchange(PyObject *monitoring, int tool, int event, PyObject *callback)
+{
+    return PyObject_CallMethod(monitoring, "register_callback", "iiO", tool, 1 << event, callback);
+}
+
+PyObject *monitoring_callback(int tool, int event)
+{
+    PyObject *monitoring = PySys_GetObject("monitoring"), *callback, *none;
+
+    if (!monitoring || type_of(monitoring) != &PyModule_Type || !tool_used(monitoring, tool))
+        return NULL;
+    callback = exchange(monitoring, tool, event, Py_None);
+    none = callback ? exchange(monitoring, tool, event, callback) : NULL;
+    PyErr_Clear(); /* no such event in this version */
+    if (none)
+        Py_DecRef(none);
+    if (callback)
+        Py_DecRef(callback);
+    return callback == Py_None ? NULL : callback;
 }

@@ -23,6 +23,16 @@ PyObject *atexit_functions(void);
 /* Where the n-th of `functions` (atexit_functions) is kept; NULL: not found for certain. */
 PyObject **atexit_field(PyObject *functions, Py_ssize_t n);
 
+/* The lists that PyInterpreterState refers to and the collector is not told of, audit hooks
+ * (sys.addaudithook) being the only one of functions.  Fills `lists`, borrowed, and returns
+ * their number. */
+size_t untracked_lists(PyObject **lists, size_t most);
+
+/* What sys.monitoring (from 3.12) calls for a tool and an event, borrowed, or NULL.  Asks by
+ * taking the callback and giving it back. */
+enum { MONITORING_TOOLS = 6, MONITORING_EVENTS = 19 };
+PyObject *monitoring_callback(int tool, int event);
+
 /* Calls `visit` for each word equal to `value` in the writable data of libpython, until it
  * returns non-zero. */
 void static_words(const void *value, int (*visit)(uintptr_t *word, void *arg), void *arg);

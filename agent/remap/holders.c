@@ -113,8 +113,40 @@ static int look_at_atexit(struct remap *r)
     return result;
 }
 
-/* Words beyond the top of an operand stack may be left over from before: so they only
- * name references that are known to be missing. */
+static int look_at_audit_hooks(struct remap *r)
+{
+    PyObject *lists[16];
+    size_t n = untracked_lists(lists, sizeof lists / sizeof lists[0]);
+
+    for (size_t i = 0; i < n; i++) {
+        for (Py_ssize_t at = 0; at < PyList_Size(lists[i]); at++) {
+            ptrdiff_t key = keys_find(r, PyList_GetItem(lists[i], at));
+
+            if (key >= 0 && add_holder(r, (uint32_t)key, NULL, "audit hook") < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static int look_at_monitoring(struct remap *r)
+{
+    for (int tool = 0; tool < MONITORING_TOOLS; tool++) {
+        for (int event = 0; event < MONITORING_EVENTS; event++) {
+            PyObject *callback = monitoring_callback(tool, event);
+            ptrdiff_t key = callback ? keys_find(r, callback) : -1;
+            char where[60];
+
+            if (key < 0)
+                continue;
+            snprintf(where, sizeof where, "callback of sys.monitoring tool %d", tool);
+            if (add_holder(r, (uint32_t)key, NULL, where) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
 static int look_at_stack(struct remap *r, PyObject *frame, void *arg)
 {
     struct frame_fields f;
@@ -165,7 +197,8 @@ int holders_scan(struct remap *r)
         return -1;
     if (!any_residual(r))
         return 0;
-    if (look_at_signals(r) < 0 || look_at_atexit(r) < 0 || look_at_thread_states(r) < 0)
+    if (look_at_signals(r) < 0 || look_at_atexit(r) < 0 || look_at_thread_states(r) < 0 ||
+        look_at_audit_hooks(r) < 0 || look_at_monitoring(r) < 0)
         return -1;
     return frame_layout_known() ? frames_each(r, look_at_stack, NULL) : 0;
 }
