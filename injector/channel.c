@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "fault.h"
+#include "procfs.h"
 #include "tracee.h"
 
 enum {
@@ -166,6 +167,21 @@ static struct error *cancelled(const struct target *target, uint32_t was)
                       "try again with a longer --timeout");
 }
 
+/* The change has begun, so it will be completed; but not while the process is stopped, and for
+ * how long that is nobody can say. */
+static struct error *stopped_meanwhile(const struct target *target)
+{
+    struct proc_stat stat;
+    int pid = (int)target->pid;
+    if (proc_stat(target->pid, &stat) || stat.state != 'T')
+        return NULL;
+    return error_hint(error_new(EXIT_CANNOT_ATTACH, "stopped-meanwhile",
+                                "process %d was stopped (T) while it was being changed; the change "
+                                "will be completed when it is continued",
+                                pid),
+                      "kill -CONT %d", pid);
+}
+
 static struct error *silent(const struct reader *reader)
 {
     struct error *error = target_check(reader->target);
@@ -206,11 +222,12 @@ struct error *channel_read(struct injection *injection, const struct target *tar
     *result = NULL;
     fault_point("listening");
     while (!turn(&reader)) {
-        bool give_up = channel_interrupted || monotonic_ns() >= deadline_ns;
-        if (give_up && cancel(injection->request, &was)) {
-            reader.error = cancelled(target, was);
+        if (!channel_interrupted && monotonic_ns() < deadline_ns)
+            continue;
+        reader.error = cancel(injection->request, &was) ? cancelled(target, was)
+                                                        : stopped_meanwhile(target);
+        if (reader.error)
             break;
-        }
     }
     free(reader.lines.bytes);
     *result = reader.result;
