@@ -105,17 +105,6 @@ static int unchanged(const struct scope *scope, PyObject *name, int depth)
     return same;
 }
 
-/* Is each statement that binds the name `name = <constant>`? */
-static bool always_constant(const struct body *body, PyObject *name)
-{
-    for (size_t i = 0; i < body->n; i++) {
-        if (PyUnicode_Compare(body->bindings[i].name, name) == 0 &&
-            body->bindings[i].kind != BINDS_CONSTANT)
-            return false;
-    }
-    return body_binds(body, name);
-}
-
 int data_fate(const struct scope *scope, PyObject *name, PyObject *old, PyObject *new_)
 {
     const struct pair_options *options = scope->pairing->options;
@@ -140,7 +129,7 @@ int data_fate(const struct scope *scope, PyObject *name, PyObject *old, PyObject
     /* Computed values follow what they are computed from; a constant that the source still
      * has, and that differs now, was changed at run time. */
     if (is_immutable(old) && is_immutable(new_))
-        return always_constant(scope->new_, name) ? DATA_KEEP : DATA_TAKE;
+        return body_always_constant(scope->new_, name) ? DATA_KEEP : DATA_TAKE;
     return DATA_KEEP;
 }
 

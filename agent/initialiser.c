@@ -221,6 +221,27 @@ static void classify(const struct bytecode *code, struct binding *binding)
         classify_made(code, binding, last);
 }
 
+/* Chains the bindings of each name, from the last to the first. */
+static int index_bindings(struct body *body)
+{
+    body->first = PyDict_New();
+    if (!body->first)
+        return -1;
+    for (size_t i = body->n; i-- > 0;) {
+        struct binding *binding = &body->bindings[i];
+        PyObject *later = dict_lookup(body->first, binding->name);
+        PyObject *index = PyLong_FromSize_t(i);
+        int status;
+
+        binding->next = later ? PyLong_AsSsize_t(later) : -1;
+        status = index ? PyDict_SetItem(body->first, binding->name, index) : -1;
+        Py_DecRef(index);
+        if (status < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int body_read(PyObject *code, struct body *body)
 {
     size_t stores = 0;
@@ -249,86 +270,86 @@ int body_read(PyObject *code, struct body *body)
         classify(&body->code, binding);
         body->n++;
     }
-    return 0;
+    if (index_bindings(body) == 0)
+        return 0;
+    body_clear(body);
+    return -1;
 }
 
 void body_clear(struct body *body)
 {
     free(body->bindings);
+    Py_DecRef(body->first);
     bytecode_clear(&body->code);
     memset(body, 0, sizeof *body);
 }
 
-static bool binds(const struct binding *binding, PyObject *name)
+static const struct binding *first_binding(const struct body *body, PyObject *name)
 {
-    bool same = PyUnicode_Compare(binding->name, name) == 0;
+    PyObject *index = dict_lookup(body->first, name);
 
-    PyErr_Clear();
-    return same;
+    return index ? &body->bindings[PyLong_AsSsize_t(index)] : NULL;
+}
+
+static const struct binding *next_binding(const struct body *body, const struct binding *binding)
+{
+    return binding->next >= 0 ? &body->bindings[binding->next] : NULL;
 }
 
 const struct binding *body_binding(const struct body *body, PyObject *name)
 {
-    for (size_t i = body->n; i-- > 0;) {
-        if (binds(&body->bindings[i], name))
-            return &body->bindings[i];
-    }
-    return NULL;
+    const struct binding *binding = first_binding(body, name), *next;
+
+    while (binding && (next = next_binding(body, binding)))
+        binding = next;
+    return binding;
 }
 
 bool body_binds(const struct body *body, PyObject *name)
 {
-    return body_binding(body, name) != NULL;
+    return first_binding(body, name) != NULL;
 }
 
 size_t body_count(const struct body *body, PyObject *name)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < body->n; i++)
-        n += binds(&body->bindings[i], name);
+    for (const struct binding *at = first_binding(body, name); at; at = next_binding(body, at))
+        n++;
     return n;
 }
 
-/* The next binding of the name from index *at on, or NULL. */
-static const struct binding *next_binding(const struct body *body, PyObject *name, size_t *at)
+bool body_always_constant(const struct body *body, PyObject *name)
 {
-    while (*at < body->n) {
-        const struct binding *binding = &body->bindings[(*at)++];
-
-        if (binds(binding, name))
-            return binding;
+    for (const struct binding *at = first_binding(body, name); at; at = next_binding(body, at)) {
+        if (at->kind != BINDS_CONSTANT)
+            return false;
     }
-    return NULL;
+    return body_binds(body, name);
 }
 
 int body_same(const struct body *old, const struct body *new_, PyObject *name)
 {
-    const struct binding *a, *b;
-    size_t at_a = 0, at_b = 0;
+    const struct binding *a = first_binding(old, name), *b = first_binding(new_, name);
     int same;
 
-    for (;;) {
-        a = next_binding(old, name, &at_a);
-        b = next_binding(new_, name, &at_b);
-        if (!a || !b)
-            return !a && !b;
+    for (; a && b; a = next_binding(old, a), b = next_binding(new_, b)) {
         if (a->n != b->n)
             return 0;
         same = bytecode_same(&old->code, a->first, &new_->code, b->first, a->n);
         if (same != 1)
             return same;
     }
+    return !a && !b;
 }
 
 PyObject *body_uses(const struct body *body, PyObject *name)
 {
     PyObject *list = PyList_New(0);
-    const struct binding *binding;
-    size_t at = 0;
 
-    while (list && (binding = next_binding(body, name, &at))) {
-        for (size_t i = binding->first; i < binding->first + binding->n; i++) {
+    for (const struct binding *at = list ? first_binding(body, name) : NULL; at;
+         at = next_binding(body, at)) {
+        for (size_t i = at->first; i < at->first + at->n; i++) {
             const struct instruction *in = &body->code.at[i];
 
             if (in->kind == OP_LOAD_NAME && in->name && PyList_Append(list, in->name) < 0) {
@@ -412,25 +433,4 @@ int body_imports(const struct body *body,
             status = visit(arg, module, level, in->name, next->name);
     }
     return status;
-}
-
-PyObject *code_find(PyObject *module_code, PyObject *qualname)
-{
-    PyObject *dot = PyUnicode_FromString(".");
-    PyObject *parts = dot ? PyUnicode_Split(qualname, dot, -1) : NULL;
-    PyObject *code = module_code;
-
-    for (Py_ssize_t i = 0; parts && code && i < PyList_Size(parts); i++) {
-        PyObject *part = PyList_GetItem(parts, i);
-
-        if (!str_is(part, "<locals>"))
-            code = nested_named(code, part);
-    }
-    if (!parts)
-        code = NULL;
-    Py_DecRef(parts);
-    Py_DecRef(dot);
-    PyErr_Clear();
-    Py_IncRef(code);
-    return code;
 }

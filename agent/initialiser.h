@@ -25,6 +25,7 @@ struct binding {
     enum binding_kind kind;
     size_t first, n;  /* instructions, the store included */
     PyObject *constant; /* BINDS_CONSTANT, if it is an object of the code: borrowed */
+    ptrdiff_t next;     /* index of the next binding of the name, or -1 */
     PyObject *body;     /* BINDS_FUNCTION, BINDS_CLASS, BINDS_DECORATED: its code; borrowed */
 };
 
@@ -32,6 +33,7 @@ struct body {
     struct bytecode code;
     struct binding *bindings; /* in the order of the source */
     size_t n;
+    PyObject *first; /* dict: name -> index of its first binding */
     bool star; /* has `from ... import *` */
 };
 
@@ -44,6 +46,9 @@ bool body_binds(const struct body *, PyObject *name);
 
 /* The last binding of the name, or NULL. */
 const struct binding *body_binding(const struct body *, PyObject *name);
+
+/* Is it bound, and by `name = <constant>` only? */
+bool body_always_constant(const struct body *, PyObject *name);
 
 /* How many statements bind it. */
 size_t body_count(const struct body *, PyObject *name);
@@ -67,9 +72,5 @@ int body_imports(const struct body *,
                  int (*visit)(void *arg, PyObject *module, long level, PyObject *name,
                               PyObject *alias),
                  void *arg);
-
-/* The body of the class or function with the qualified name `qualname` ("Outer.Inner") in
- * module code: new reference, or NULL without an exception if there is none. */
-PyObject *code_find(PyObject *module_code, PyObject *qualname);
 
 #endif

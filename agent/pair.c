@@ -375,7 +375,8 @@ static int prepare(struct pairing *pairing)
     pairing->moved = PyList_New(0);
     pairing->old_bodies = calloc(pairing->n + 1, sizeof *pairing->old_bodies);
     pairing->new_bodies = calloc(pairing->n + 1, sizeof *pairing->new_bodies);
-    if (!pairing->old_bodies || !pairing->new_bodies) {
+    pairing->places = calloc(pairing->n + 1, sizeof *pairing->places);
+    if (!pairing->old_bodies || !pairing->new_bodies || !pairing->places) {
         PyErr_NoMemory();
         return -1;
     }
@@ -385,7 +386,7 @@ static int prepare(struct pairing *pairing)
         if (prepare_module(pairing, i) < 0)
             return -1;
     }
-    return 0;
+    return read_all_places(pairing);
 }
 
 static void finish(struct pairing *pairing)
@@ -395,9 +396,14 @@ static void finish(struct pairing *pairing)
             body_clear(&pairing->old_bodies[i]);
         if (pairing->new_bodies)
             body_clear(&pairing->new_bodies[i]);
+        if (pairing->places) {
+            Py_DecRef(pairing->places[i].old);
+            Py_DecRef(pairing->places[i].new_);
+        }
     }
     free(pairing->old_bodies);
     free(pairing->new_bodies);
+    free(pairing->places);
     Py_DecRef(pairing->origin);
     Py_DecRef(pairing->edits);
     Py_DecRef(pairing->merges);

@@ -225,30 +225,25 @@ static int pair_namespace(const struct scope *scope, PyObject *old)
     return status < 0 ? -1 : carry_over(scope, old);
 }
 
-/* Reads the body of the class `qualname` in module code, if it is there. */
-static int read_class_body(PyObject *module_code, PyObject *qualname, struct body *body,
-                           bool *found)
+static int read_class_body(PyObject *code, struct body *body)
 {
-    PyObject *code = module_code ? code_find(module_code, qualname) : NULL;
-    int status = 0;
-
-    *found = code && code_is_namespace(code);
-    if (*found)
-        status = body_read(code, body);
-    Py_DecRef(code);
-    return status;
+    return code ? body_read(code, body) : 0;
 }
 
 static int pair_class_scope(struct scope *scope, PyObject *old, const struct module_pair *from)
 {
+    struct pairing *pairing = scope->pairing;
     struct body old_body = {0}, new_body = {0};
-    bool has_old = false, has_new = false;
-    int status = read_class_body(from->old_code, scope->qualname, &old_body, &has_old);
+    PyObject *old_code = class_body_at(pairing->places[from - pairing->modules].old,
+                                       scope->qualname);
+    PyObject *new_code = class_body_at(pairing->places[scope->module - pairing->modules].new_,
+                                       scope->qualname);
+    int status = read_class_body(old_code, &old_body);
 
     if (status == 0)
-        status = read_class_body(scope->module->new_code, scope->qualname, &new_body, &has_new);
-    scope->old = has_old ? &old_body : NULL;
-    scope->new_ = has_new ? &new_body : NULL;
+        status = read_class_body(new_code, &new_body);
+    scope->old = old_code ? &old_body : NULL;
+    scope->new_ = new_code ? &new_body : NULL;
     if (status == 0)
         status = pair_namespace(scope, old);
     body_clear(&old_body);

@@ -10,11 +10,6 @@
 #include "data.h"
 #include "pairing.h"
 
-/* One module: place (qualified name) -> list of code objects in the order of the source. */
-struct places {
-    PyObject *old, *new_;
-};
-
 /* All functions that run in the dict of a module of the transaction. */
 struct functions {
     const struct pairing *pairing;
@@ -249,8 +244,8 @@ static int pair_place(const struct scope *scope, const struct functions *functio
     return pair_code_objects(scope, code, new_code);
 }
 
-static int pair_function_by_place(struct pairing *pairing, const struct places *places,
-                                  const struct functions *functions, PyObject *function)
+static int pair_function_by_place(struct pairing *pairing, const struct functions *functions,
+                                  PyObject *function)
 {
     struct module_pair *module = pairing_module(pairing, function);
     size_t i = (size_t)(module - pairing->modules);
@@ -265,9 +260,9 @@ static int pair_function_by_place(struct pairing *pairing, const struct places *
     if (!name)
         return -1;
     if (!new_code)
-        new_code = new_code_by_source(&places[i], code, name);
+        new_code = new_code_by_source(&pairing->places[i], code, name);
     if (!new_code)
-        new_code = new_code_by_name(&places[i], function, name);
+        new_code = new_code_by_name(&pairing->places[i], function, name);
     /* A class of that name now is no function. */
     status = new_code && !code_is_namespace(new_code) ? pair_place(&scope, functions, function, new_code)
                                                       : 0;
@@ -275,29 +270,28 @@ static int pair_function_by_place(struct pairing *pairing, const struct places *
     return status;
 }
 
-static int pair_collected(struct pairing *pairing, const struct functions *functions)
+int read_all_places(struct pairing *pairing)
 {
-    struct places *places = calloc(pairing->n + 1, sizeof *places);
-    int status = 0;
-
-    if (!places) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (size_t i = 0; i < pairing->n && status == 0; i++) {
-        places[i].old = read_places(pairing->modules[i].old_code);
-        places[i].new_ = read_places(pairing->modules[i].new_code);
-        if (!places[i].old || !places[i].new_)
-            status = -1;
-    }
-    for (size_t i = 0; i < functions->n && status == 0; i++)
-        status = pair_function_by_place(pairing, places, functions, functions->at[i]);
     for (size_t i = 0; i < pairing->n; i++) {
-        Py_DecRef(places[i].old);
-        Py_DecRef(places[i].new_);
+        pairing->places[i].old = read_places(pairing->modules[i].old_code);
+        pairing->places[i].new_ = read_places(pairing->modules[i].new_code);
+        if (!pairing->places[i].old || !pairing->places[i].new_)
+            return -1;
     }
-    free(places);
-    return status;
+    return 0;
+}
+
+PyObject *class_body_at(PyObject *places, PyObject *qualname)
+{
+    PyObject *list = dict_lookup(places, qualname);
+
+    for (Py_ssize_t i = list ? PyList_Size(list) : 0; i-- > 0;) {
+        PyObject *code = PyList_GetItem(list, i);
+
+        if (code_is_namespace(code))
+            return code;
+    }
+    return NULL;
 }
 
 int pair_functions_by_place(struct pairing *pairing)
@@ -309,10 +303,9 @@ int pair_functions_by_place(struct pairing *pairing)
         PyErr_NoMemory();
         status = -1;
     }
-    if (status >= 0 && index_by_code(&functions) == 0)
-        status = pair_collected(pairing, &functions);
-    else
-        status = -1;
+    status = status < 0 ? -1 : index_by_code(&functions);
+    for (size_t i = 0; i < functions.n && status == 0; i++)
+        status = pair_function_by_place(pairing, &functions, functions.at[i]);
     Py_DecRef(functions.by_code);
     for (size_t i = 0; i < functions.n; i++)
         Py_DecRef(functions.at[i]);

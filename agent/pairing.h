@@ -20,11 +20,17 @@
 #include "initialiser.h"
 #include "pair.h"
 
+/* The code objects of a module: qualified name -> list of them in the order of the source. */
+struct places {
+    PyObject *old, *new_; /* dicts; old is empty if the old source is not known */
+};
+
 struct pairing {
     struct plan *plan;
     struct remap *remap;
     struct module_pair *modules;
     struct body *old_bodies, *new_bodies; /* of the modules; old: code NULL if not known */
+    struct places *places; /* of the modules */
     size_t n;
     const struct pair_options *options;
     PyObject *origin; /* dict: address of a new object (int) -> its old one */
@@ -90,6 +96,12 @@ int stays_replaced(const struct scope *, PyObject *name, PyObject *old, PyObject
 int pair_code_objects(const struct scope *, PyObject *old, PyObject *new_);
 
 /* --- pair_place.c */
+
+/* Fills pairing.places.  0, or -1. */
+int read_all_places(struct pairing *);
+
+/* The body of the class `qualname`, the last if there are several: borrowed, or NULL. */
+PyObject *class_body_at(PyObject *places, PyObject *qualname);
 
 /* Pairs all live functions of the modules with the new ones made by the same place in the
  * source, wherever they are held.  0, or -1. */
