@@ -112,6 +112,22 @@ static int pair(struct reload *reload)
     return pair_modules(reload->plan, reload->pairs, reload->n_pairs, &options);
 }
 
+/* What other reloads left of the modules in other places becomes the newest, too. */
+static int sweep_generations(struct reload *reload)
+{
+    struct remap *remap = plan_remap(reload->plan);
+    PyObject *list = reload->generations;
+    int status = remap_exclude(remap, list);
+
+    for (Py_ssize_t i = 0; status == 0 && i + 2 < PyList_Size(list); i += 3) {
+        PyObject *old = PyList_GetItem(list, i), *current = PyList_GetItem(list, i + 1);
+
+        if (member_named(reload, PyList_GetItem(list, i + 2))->pair && !remap_get(remap, old))
+            status = remap_add(remap, old, final(reload->plan, current));
+    }
+    return status;
+}
+
 /* The dicts of the execution are seen by nobody, so they are rewritten here: what the engine
  * counts are references of the program. */
 static int settle_dicts(struct reload *reload)
@@ -132,7 +148,8 @@ static int settle_dicts(struct reload *reload)
 
 static int prepare_plan(struct reload *reload)
 {
-    if (exclude_ours(reload) < 0 || pair(reload) < 0 || plan_packages(reload) < 0 ||
+    if (exclude_ours(reload) < 0 || pair(reload) < 0 || sweep_generations(reload) < 0 ||
+        plan_packages(reload) < 0 ||
         settle_dicts(reload) < 0)
         return -1;
     reload->hooks = hooks_new(&reload->execution, plan_remap(reload->plan));

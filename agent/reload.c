@@ -13,6 +13,7 @@
 #include "main_thread.h"
 #include "nearest.h"
 #include "request.h"
+#include "stale_objects.h"
 #include "transaction.h"
 
 static const char *utf8(PyObject *text)
@@ -150,6 +151,29 @@ static enum step fail(struct reload *reload, struct member *member)
     return fail_with(reload, member, failure_take());
 }
 
+/* Before the execution: to its functions the ones of now would look old. */
+static enum step find_generations(struct reload *reload)
+{
+    PyObject *names = PyList_New(0);
+    int status = names ? 0 : -1;
+
+    for (size_t i = 0; status == 0 && i < reload->n; i++)
+        status = PyList_Append(names, reload->members[i].name);
+    if (status == 0)
+        reload->generations = stale_generations(names);
+    Py_DecRef(names);
+    return reload->generations ? STEP_NEXT : STEP_ERROR;
+}
+
+static bool has_generations(const struct reload *reload, PyObject *module)
+{
+    for (Py_ssize_t i = 2; i < PyList_Size(reload->generations); i += 3) {
+        if (PyUnicode_Compare(PyList_GetItem(reload->generations, i), module) == 0)
+            return true;
+    }
+    return false;
+}
+
 static enum step compile_source(struct reload *reload, struct member *member)
 {
     bool force = reload->options->flags & PYHOT_FORCE;
@@ -165,7 +189,7 @@ static enum step compile_source(struct reload *reload, struct member *member)
         same = code_same(member->old_code, member->new_code);
     if (same < 0)
         return STEP_ERROR;
-    if (same)
+    if (same && !has_generations(reload, member->name))
         member->result = RESULT_UNCHANGED;
     return STEP_NEXT;
 }
@@ -176,6 +200,8 @@ static enum step read_and_compile(struct reload *reload)
 
     for (size_t i = 0; step == STEP_NEXT && i < reload->n; i++)
         step = read_source(&reload->members[i]);
+    if (step == STEP_NEXT)
+        step = find_generations(reload);
     for (size_t i = 0; step == STEP_NEXT && i < reload->n; i++)
         step = compile_source(reload, &reload->members[i]);
     return step;
@@ -394,6 +420,7 @@ static void clear(struct reload *reload)
         source_clear(&member->source);
     }
     free(reload->members);
+    Py_DecRef(reload->generations);
     Py_DecRef(reload->remap);
     Py_DecRef(reload->left);
     threads_tidy(&reload->threads);

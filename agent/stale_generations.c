@@ -238,7 +238,7 @@ static bool is_other_class(PyObject *class, PyObject *value, PyObject *qualname)
 
 struct heap_search {
     struct generations *found;
-    PyObject *module; /* or NULL */
+    PyObject *modules; /* or NULL */
     bool out_of_memory;
 };
 
@@ -264,15 +264,27 @@ static void add(struct heap_search *search, PyObject *old, PyObject *current, Py
     }
     Py_IncRef(old);
     Py_IncRef(current);
-    found->items[found->n++] = (struct generation){old, current, name};
+    Py_IncRef(module);
+    found->items[found->n++] = (struct generation){old, current, name, module, false};
+}
+
+static bool is_wanted(const struct heap_search *search, PyObject *module)
+{
+    Py_ssize_t n = search->modules ? PyList_Size(search->modules) : 0;
+
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (same_text(PyList_GetItem(search->modules, i), module))
+            return true;
+    }
+    return !search->modules;
 }
 
 static void examine_function(struct heap_search *search, PyObject *function)
 {
     PyObject *module = dict_get(PyFunction_GetGlobals(function), "__name__");
-    PyObject *dict = module_dict(module), *qualname, *value, *current;
+    PyObject *dict, *qualname, *value, *current;
 
-    if (!dict || (search->module && !same_text(module, search->module)))
+    if (!is_wanted(search, module) || !(dict = module_dict(module)))
         return;
     qualname = function_qualname(function);
     value = qualname ? resolve(dict, qualname) : NULL;
@@ -287,9 +299,9 @@ static void examine_function(struct heap_search *search, PyObject *function)
 static void examine_class(struct heap_search *search, PyObject *class)
 {
     PyObject *module = dict_get(class_dict(class), "__module__");
-    PyObject *dict = module_dict(module), *qualname, *value;
+    PyObject *dict, *qualname, *value;
 
-    if (!dict || (search->module && !same_text(module, search->module)))
+    if (!is_wanted(search, module) || !(dict = module_dict(module)))
         return;
     qualname = class_qualname(class);
     value = qualname ? resolve(dict, qualname) : NULL;
@@ -366,19 +378,11 @@ static Py_ssize_t count_in_source(PyObject *module_name, PyObject *qualname)
     return n;
 }
 
-static PyObject *module_of(const struct generation *generation)
-{
-    if (is_type(generation->old))
-        return dict_get(class_dict(generation->old), "__module__");
-    return dict_get(PyFunction_GetGlobals(generation->old), "__name__");
-}
-
 static bool is_ambiguous(const struct generation *generation)
 {
     PyObject *qualname = is_type(generation->old) ? class_qualname(generation->old)
                                                   : function_qualname(generation->old);
-    PyObject *module = module_of(generation);
-    bool ambiguous = qualname && module && count_in_source(module, qualname) > 1;
+    bool ambiguous = qualname && count_in_source(generation->module, qualname) > 1;
 
     Py_DecRef(qualname);
     return ambiguous;
@@ -389,6 +393,7 @@ static void drop(struct generation *generation)
     Py_DecRef(generation->old);
     Py_DecRef(generation->current);
     Py_DecRef(generation->name);
+    Py_DecRef(generation->module);
 }
 
 static int by_name(const void *a, const void *b)
@@ -397,9 +402,9 @@ static int by_name(const void *a, const void *b)
                              ((const struct generation *)b)->name);
 }
 
-int generations_find(struct generations *found, PyObject *module)
+int generations_find(struct generations *found, PyObject *modules)
 {
-    struct heap_search search = {.found = found, .module = module};
+    struct heap_search search = {.found = found, .modules = modules};
     size_t kept = 0;
     bool was_on;
     int result;

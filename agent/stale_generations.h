@@ -7,6 +7,7 @@
 #ifndef PYHOT_STALE_GENERATIONS_H
 #define PYHOT_STALE_GENERATIONS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "cpython/api.h"
@@ -14,6 +15,8 @@
 struct generation {
     PyObject *old, *current; /* strong references: two functions or two classes */
     PyObject *name;          /* "shop.cart.Cart.total"; strong */
+    PyObject *module;        /* str; strong */
+    bool alive;              /* something that is not garbage leads to it; for stale_objects.c */
 };
 
 struct generations {
@@ -21,10 +24,10 @@ struct generations {
     size_t n, cap;
 };
 
-/* All of the process, or with `module` (a str, else NULL) those of one module, sorted by name.  GIL held; it is
- * released while source is read; runs no Python code.  0, or -1 with an exception;
- * generations_clear in either case. */
-int generations_find(struct generations *, PyObject *module);
+/* All of the process, or with `modules` (a list of str, else NULL) those of some modules, sorted by
+ * name.  GIL held; it is released while source is read; runs no Python code.  0, or -1 with an
+ * exception; generations_clear in either case. */
+int generations_find(struct generations *, PyObject *modules);
 void generations_clear(struct generations *);
 
 /* What `code`, running in `globals`, would be called: "shop.cart.work", and 1, if the name leads

@@ -204,7 +204,7 @@ static bool is_root(const struct survey *survey, uint32_t node)
     return node != GRAPH_NONE && survey->graph.nodes[node].parent & GRAPH_ROOT;
 }
 
-static int report_target(struct survey *survey, const struct generation *generation)
+static int report_target(struct survey *survey, struct generation *generation)
 {
     const struct graph_target *target = graph_target_of(&survey->graph, generation->old);
     PyObject *held_by = PyList_New(0);
@@ -221,6 +221,7 @@ static int report_target(struct survey *survey, const struct generation *generat
         Py_DecRef(held_by);
         return result;
     }
+    generation->alive = true;
     return report(survey, generation->name, is_type(target->object) ? "class" : "function", 1,
                   held_by);
 }
@@ -336,4 +337,49 @@ PyObject *stale_objects(void)
     running_frames_clear(&survey.frames);
     generations_clear(&survey.generations);
     return survey.report;
+}
+
+/* --- for a reload */
+
+static int find_alive(struct survey *survey, PyObject *modules)
+{
+    bool was_on;
+    int result;
+
+    if (generations_find(&survey->generations, modules) < 0)
+        return -1;
+    if (!survey->generations.n)
+        return 0;
+    shared_keys_known();
+    if (running_frames_read(&survey->frames) < 0 || collector_pause(&was_on) < 0)
+        return -1;
+    result = search(survey);
+    collector_resume(was_on);
+    return result;
+}
+
+static int append_generation(PyObject *list, const struct generation *generation)
+{
+    if (PyList_Append(list, generation->old) < 0 || PyList_Append(list, generation->current) < 0)
+        return -1;
+    return PyList_Append(list, generation->module);
+}
+
+PyObject *stale_generations(PyObject *modules)
+{
+    struct survey survey = {.report = PyList_New(0)};
+    PyObject *list = survey.report ? PyList_New(0) : NULL;
+    int result = list ? find_alive(&survey, modules) : -1;
+
+    for (size_t i = 0; result == 0 && i < survey.generations.n; i++) {
+        if (survey.generations.items[i].alive)
+            result = append_generation(list, &survey.generations.items[i]);
+    }
+    running_frames_clear(&survey.frames);
+    generations_clear(&survey.generations);
+    Py_DecRef(survey.report);
+    if (result == 0)
+        return list;
+    Py_DecRef(list);
+    return NULL;
 }

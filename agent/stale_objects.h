@@ -9,4 +9,8 @@
  * NULL with an exception. */
 PyObject *stale_objects(void);
 
+/* For a reload of `modules` (list of str): a new list old, current, name of the module, old, ... of
+ * what is alive of their old generations; on our side nothing else holds them.  As above. */
+PyObject *stale_generations(PyObject *modules);
+
 #endif

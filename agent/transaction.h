@@ -38,6 +38,7 @@ struct reload {
     struct plan *plan;
     struct hooks *hooks;
     PyObject *remap; /* remap_report's dict */
+    PyObject *generations; /* left by others' reloads: stale_generations */
     PyObject *left;  /* what a failed execution left behind: list of str */
     bool committed;
     struct threads_before threads;

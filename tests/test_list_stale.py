@@ -628,6 +628,27 @@ def test_objects_by_the_command_line(start, python):
     target.check_unharmed()
 
 
+def test_attach_sweeps_up_old_generations(start, python):
+    """What importlib.reload left elsewhere becomes the newest; also where the source is as loaded."""
+    target = start_shop(start, python)
+    for version in 2, 3:
+        target.edit("shop.py", SHOP % version)
+        target.exec("import importlib; importlib.reload(shop)")
+        target.exec("second, middle = shop.Handler(), shop.total" if version == 2 else "pass")
+    target.exec("import gc; gc.collect()")
+    assert target.eval("isinstance(handler, shop.Handler)") is False
+    report = target.reload("shop")
+    assert report["modules"][0]["result"] == "reloaded"
+    assert target.eval("HANDLERS['total'] is middle is shop.total")
+    assert target.eval("[type(x) is shop.Handler for x in (handler, second)]") == [True, True]
+    assert list_stale(target, "--objects").report["objects"] == []
+    assert target.reload("shop")["modules"][0]["result"] == "unchanged"
+    target.edit("shop.py", SHOP % 4)
+    target.reload("shop")
+    assert target.eval("HANDLERS['total'](0), handler.callback()") == (4, 4)
+    target.check_unharmed()
+
+
 def test_main_script_is_compared_with_its_running_code(start, python):
     target = start_shop(start, python)
     target.edit("app.py", PROGRAM.replace("1000", "1001"))
