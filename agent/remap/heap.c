@@ -91,6 +91,7 @@ int heap_scan(struct remap *r)
     heap->n = 0;
     if (gc_objects(&heap->objects, &heap->n) < 0)
         return -1;
+    heap->scans++;
     return leave_out(r);
 }
 

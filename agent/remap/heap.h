@@ -11,6 +11,7 @@ struct heap {
     struct memory memory; /* opened at need */
     uint64_t **bitmaps;   /* by mapping: one bit for 16 bytes, set where an object starts */
     bool memory_open, mapped;
+    unsigned scans; /* how often it was enumerated */
 };
 
 int heap_open(struct remap *);

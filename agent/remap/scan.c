@@ -221,11 +221,9 @@ static void count_references(struct scan *s)
 int scan(struct remap *r, size_t first, struct edges *edges)
 {
     struct scan s = {.r = r, .edges = edges, .first = first};
-    int status = 0;
+    int status = heap_scan(r);
 
     memset(edges, 0, sizeof *edges);
-    if (first == 0)
-        status = heap_scan(r);
     s.last_edge = calloc(r->n_keys + 1, sizeof *s.last_edge);
     if (status == 0 && s.last_edge) {
         count_references(&s);

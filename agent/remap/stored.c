@@ -25,7 +25,9 @@ static int find_new_dict(PyObject *o, void *arg)
 {
     struct new_dict *found = arg;
 
-    if (type_of(o) == &PyDict_Type && !heap_has(found->heap, (uintptr_t)o))
+    /* After a second scan all are known, old and new. */
+    if (type_of(o) == &PyDict_Type &&
+        (found->heap->scans > 1 || !heap_has(found->heap, (uintptr_t)o)))
         found->dict = o;
     return 0;
 }
