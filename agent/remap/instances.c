@@ -262,6 +262,24 @@ static int give_slots(struct remap *r, const struct migration *m)
     return 0;
 }
 
+/* object.__dict__ = dict by the descriptor that the class statement made (subtype_setdict of
+ * Objects/typeobject.c): PyObject_GenericSetDict leaves the values that from 3.13 on may be
+ * inside the instance marked as valid, and attributes set later would go there. */
+static int set_dict(PyObject *o, PyObject *dict)
+{
+    PyObject *mro = type_of(o)->tp_mro;
+
+    for (Py_ssize_t i = 0, n = PyTuple_Size(mro); i < n; i++) {
+        PyTypeObject *type = (PyTypeObject *)PyTuple_GetItem(mro, i);
+        PyObject *descr = type_is_python(type) ? PyDict_GetItemString(type->tp_dict, "__dict__")
+                                               : NULL;
+
+        if (descr && type_of(descr) == &PyGetSetDescr_Type)
+            return descr_set(descr, o, dict);
+    }
+    return PyObject_GenericSetDict(o, dict, NULL);
+}
+
 /* From 3.13 a dict may live inside its instance; replacing it moves it out. */
 static int detach_dict(PyObject *o, PyObject *dict)
 {
@@ -270,9 +288,9 @@ static int detach_dict(PyObject *o, PyObject *dict)
 
     if (!empty)
         return -1;
-    result = PyObject_GenericSetDict(o, empty, NULL);
+    result = set_dict(o, empty);
     if (result == 0)
-        result = PyObject_GenericSetDict(o, dict, NULL);
+        result = set_dict(o, dict);
     Py_DecRef(empty);
     return result;
 }
@@ -309,7 +327,7 @@ static int give_dict(struct remap *r, const struct migration *m)
         if (cpython_minor() >= 13)
             result = detach_dict(m->old, dict);
         if (result == 0)
-            result = PyObject_GenericSetDict(m->new_, dict, NULL);
+            result = set_dict(m->new_, dict);
         while (result == 0 && PyDict_Next(dict, &pos, &name, &value))
             if (mapped(r, value) != value && type_of(name) == &PyUnicode_Type)
                 result = PyDict_SetItem(dict, name, mapped(r, value));

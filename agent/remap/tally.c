@@ -26,12 +26,13 @@ int tally_open(struct remap *r, struct tally *t, const PyObject *container)
 {
     if (grow(r, &t->counts, &t->cap, r->n_keys) < 0)
         return -1;
-    if (t->container == container)
+    if (t->container == container && t->n_keys == r->n_keys)
         return 0;
     for (size_t i = 0; i < t->n_touched; i++)
         t->counts[t->touched[i]] = 0;
     t->n_touched = 0;
     t->container = container;
+    t->n_keys = r->n_keys;
     return 1;
 }
 

@@ -7,13 +7,15 @@
 
 struct tally {
     const PyObject *container; /* counted last */
+    size_t n_keys;             /* that there were then */
     uint32_t *counts;          /* by key */
     size_t cap;
     uint32_t *touched; /* keys whose count is not 0 */
     size_t n_touched, cap_touched;
 };
 
-/* 1: another container than last time, its counts are zero: count now.  0: as last time.
+/* 1: another container than last time, or keys were added since; its counts are zero: count
+ * now.  0: as last time.
  * -1: MemoryError. */
 int tally_open(struct remap *, struct tally *, const PyObject *container);
 
