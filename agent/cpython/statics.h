@@ -23,10 +23,10 @@ PyObject *atexit_functions(void);
 /* Where the n-th of `functions` (atexit_functions) is kept; NULL: not found for certain. */
 PyObject **atexit_field(PyObject *functions, Py_ssize_t n);
 
-/* The lists that PyInterpreterState refers to and the collector is not told of, audit hooks
- * (sys.addaudithook) being the only one of functions.  Fills `lists`, borrowed, and returns
- * their number. */
-size_t untracked_lists(PyObject **lists, size_t most);
+/* The audit hooks (sys.addaudithook): the items of the lists that PyInterpreterState refers to
+ * and the collector is not told of.  Fills `hooks` with addresses to be compared, not
+ * followed, and returns their number. */
+size_t audit_hooks(const PyObject **hooks, size_t most);
 
 /* What sys.monitoring (from 3.12) calls for a tool and an event, borrowed, or NULL.  Asks by
  * taking the callback and giving it back. */

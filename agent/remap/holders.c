@@ -115,16 +115,14 @@ static int look_at_atexit(struct remap *r)
 
 static int look_at_audit_hooks(struct remap *r)
 {
-    PyObject *lists[16];
-    size_t n = untracked_lists(lists, sizeof lists / sizeof lists[0]);
+    const PyObject *hooks[256];
+    size_t n = audit_hooks(hooks, sizeof hooks / sizeof hooks[0]);
 
     for (size_t i = 0; i < n; i++) {
-        for (Py_ssize_t at = 0; at < PyList_Size(lists[i]); at++) {
-            ptrdiff_t key = keys_find(r, PyList_GetItem(lists[i], at));
+        ptrdiff_t key = hooks[i] ? keys_find(r, hooks[i]) : -1;
 
-            if (key >= 0 && add_holder(r, (uint32_t)key, NULL, "audit hook") < 0)
-                return -1;
-        }
+        if (key >= 0 && add_holder(r, (uint32_t)key, NULL, "audit hook") < 0)
+            return -1;
     }
     return 0;
 }
