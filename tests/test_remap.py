@@ -351,3 +351,56 @@ assert report["unresolved"] == report["unaccounted"] == 0, report
 for o in objects:
     assert type(o) is New and vars(o) == {"a": 1, "kind": New, "b": [New]}
 """)
+
+
+def test_a_failure_at_any_step_is_undone(python, run_script):
+    """With a build that fails where it is told to."""
+    faults = os.environ.get("PYHOT_FAULTS_BINARY")
+    if not faults:
+        pytest.skip("make integration sets PYHOT_FAULTS_BINARY")
+    run_script(python, "import sys; sys.path.insert(0, %r)" % os.path.dirname(faults) + PRELUDE + """
+import os
+class Old:
+    def __init__(self): self.me, self.kind = self, Old
+    def method(self): return "old"
+class Sub(Old): pass
+class New:
+    def method(self): return "new"
+class OldSlots:
+    __slots__ = ("x", "__weakref__")
+class NewSlots:
+    __slots__ = ("x", "y", "__weakref__")
+def old(): return 1
+def new(): return 2
+class Holder: function = old
+objects = [Old(), Sub(), OldSlots()]
+objects[2].x = old
+containers = world.containers(old)
+mapping = {Old: New, OldSlots: NewSlots, old: new}
+keys = list(map(id, mapping))
+
+def state():
+    gc.collect()
+    return ([sys.getrefcount(key) for key in mapping], [id(type(o)) for o in objects],
+            Sub.__bases__ == (Old,), [type(vars(o)) for o in objects[:2]],
+            objects[1].method(), Holder.function is old, id(objects[2].x), id(objects[0].kind))
+
+world.check({name: entry for name, entry in containers.items()
+             if name not in ("generator", "coroutine")}, old)
+before = state()
+step = 0
+while True:
+    step += 1
+    os.environ["PYHOT_FAIL_AT"] = str(step)
+    try:
+        report = pyhot.remap(mapping)
+    except RuntimeError as error:
+        assert str(error) == "injected failure", error
+        assert state() == before, (step, before, state())
+    else:
+        break
+assert step > 60, step
+assert report["unresolved"] == report["unaccounted"] == 0, report
+assert objects[1].method() == "new" and objects[2].x is new is old
+world.check(containers, new)
+""")

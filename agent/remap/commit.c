@@ -269,18 +269,38 @@ int remap_resolve(struct remap *r)
 struct progress {
     size_t writer, edge;
     bool own;
+    size_t step; /* for injected failures */
 };
+
+#ifdef PYHOT_FAULTS
+/* PYHOT_FAIL_AT=n in the tracee's environment: the n-th step fails. */
+static bool fails_now(size_t *step)
+{
+    const char *at = getenv("PYHOT_FAIL_AT");
+
+    if (!at || ++*step != strtoul(at, NULL, 10))
+        return false;
+    PyErr_SetString(PyExc_RuntimeError, "injected failure");
+    return true;
+}
+#else
+static bool fails_now(size_t *step)
+{
+    (void)step;
+    return false;
+}
+#endif
 
 static int commit_writer(struct remap *r, struct progress *at)
 {
     const struct writer *w = writers[at->writer];
 
     at->own = false;
-    if (w->commit_own && w->commit_own(r) < 0)
+    if (fails_now(&at->step) || (w->commit_own && w->commit_own(r) < 0))
         return -1;
     at->own = true;
     for (; at->edge < r->n_edges && r->edges[at->edge].writer == w; at->edge++)
-        if (w->commit && w->commit(r, &r->edges[at->edge]) < 0)
+        if (fails_now(&at->step) || (w->commit && w->commit(r, &r->edges[at->edge]) < 0))
             return -1;
     return 0;
 }
