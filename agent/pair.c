@@ -421,6 +421,8 @@ static int pair_all(struct pairing *pairing)
     if (pair_functions_by_place(pairing) < 0 || doubled_remove(pairing) < 0 ||
         merge_all(pairing) < 0 || importers_follow(pairing) < 0 || flush_edits(pairing) < 0)
         return -1;
+    if (pairing->options->verbose && pair_details(pairing) < 0)
+        return -1;
     return forget_abc_caches(pairing);
 }
 

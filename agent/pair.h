@@ -25,7 +25,7 @@ struct module_pair {
     /* Results: new references to lists of str, made by pair_modules. */
     PyObject *added, *removed, *kept, *taken;
     size_t functions, classes, methods, code; /* replaced */
-    PyObject *details; /* with verbose: list of {"name","kind","change","refs"} */
+    PyObject *details; /* with verbose: list of {"name","kind","change"} */
 };
 
 struct pair_options {

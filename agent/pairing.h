@@ -8,6 +8,7 @@
  *   data.c           which value a name of data gets
  *   merge.c          what the new execution registered in a container that stays
  *   doubled.c        what it registered a second time in lists elsewhere
+ *   pair_details.c   what -v lists
  *   importers.c      `from mod import CONSTANT` in other modules
  *   initialiser.c    what the source does with a name, from bytecode
  *
@@ -120,4 +121,10 @@ int pair_abc(struct pairing *, PyObject *old, PyObject *new_);
 /* Answers of isinstance that abstract base classes remember may be about old classes: all are
  * forgotten, which only costs time.  0, or -1. */
 int forget_abc_caches(struct pairing *);
+
+/* --- pair_details.c */
+
+/* Fills the modules' `details`.  0, or -1. */
+int pair_details(struct pairing *);
+
 #endif
