@@ -195,7 +195,7 @@ static void classify_made(const struct bytecode *code, struct binding *binding, 
     if (is_class)
         binding->kind = calls > 1 ? BINDS_DECORATED : BINDS_CLASS;
     else if (generic)
-        binding->kind = calls > 1 ? BINDS_DECORATED
+        binding->kind = calls > 1                 ? BINDS_DECORATED
                         : code_is_namespace(made) ? BINDS_CLASS
                                                   : BINDS_FUNCTION;
     else
@@ -208,7 +208,8 @@ static void classify(const struct bytecode *code, struct binding *binding)
     const struct instruction *in = &code->at[first];
 
     binding->kind = BINDS_VALUE;
-    if (count_kind(code, first, last, OP_IMPORT_FROM) || count_kind(code, first, last, OP_IMPORT_NAME))
+    if (count_kind(code, first, last, OP_IMPORT_FROM) ||
+        count_kind(code, first, last, OP_IMPORT_NAME))
         binding->kind = BINDS_IMPORT;
     else if (last - first == 1 && (in->kind == OP_LOAD_CONST || in->kind == OP_LOAD_SMALL_INT)) {
         binding->kind = BINDS_CONSTANT;
@@ -367,8 +368,8 @@ static ptrdiff_t attribute_store(const struct body *body, PyObject *name, PyObje
     for (size_t i = body->code.n; i-- > 1;) {
         const struct instruction *in = &body->code.at[i], *object = &body->code.at[i - 1];
 
-        if (in->kind == OP_STORE_ATTR && in->name && object->kind == OP_LOAD_NAME &&
-            object->name && PyUnicode_Compare(in->name, attribute) == 0 &&
+        if (in->kind == OP_STORE_ATTR && in->name && object->kind == OP_LOAD_NAME && object->name &&
+            PyUnicode_Compare(in->name, attribute) == 0 &&
             PyUnicode_Compare(object->name, name) == 0)
             return (ptrdiff_t)i;
     }
@@ -428,8 +429,8 @@ int body_imports(const struct body *body,
             level = import_level(body, i);
         } else if (in->kind == OP_IMPORT_STAR && module)
             status = visit(arg, module, level, NULL, NULL);
-        else if (in->kind == OP_IMPORT_FROM && module && in->name &&
-                 next->kind == OP_STORE_NAME && next->name)
+        else if (in->kind == OP_IMPORT_FROM && module && in->name && next->kind == OP_STORE_NAME &&
+                 next->name)
             status = visit(arg, module, level, in->name, next->name);
     }
     return status;

@@ -23,7 +23,8 @@ static int add_names(const struct pairing *pairing, struct module_pair *module, 
     for (Py_ssize_t i = 0; i < PyList_Size(names); i++) {
         PyObject *name = PyList_GetItem(names, i);
 
-        if (add_detail(module->details, name, kind_of(pairing, dict_lookup(dict, name)), change) < 0)
+        if (add_detail(module->details, name, kind_of(pairing, dict_lookup(dict, name)), change) <
+            0)
             return -1;
     }
     return 0;
@@ -45,8 +46,7 @@ static int add_replaced(const struct pairing *pairing, struct module_pair *modul
             continue;
         full = prefix ? PyUnicode_FromFormat("%U.%U", prefix, name) : (Py_IncRef(name), name);
         status = full ? add_detail(module->details, full,
-                                   prefix && !is_type(value) ? "method"
-                                                             : kind_of(pairing, value),
+                                   prefix && !is_type(value) ? "method" : kind_of(pairing, value),
                                    "replaced")
                       : -1;
         if (status == 0 && is_heap_class(value) && is_heap_class(now))

@@ -127,9 +127,8 @@ static int index_by_code(struct functions *functions)
         PyObject *function = functions->at[i];
         PyObject *address = PyLong_FromVoidPtr(PyFunction_GetCode(function));
         bool seen = address && dict_lookup(functions->by_code, address);
-        int status = address ? PyDict_SetItem(functions->by_code, address,
-                                              seen ? Py_None : function)
-                             : -1;
+        int status =
+            address ? PyDict_SetItem(functions->by_code, address, seen ? Py_None : function) : -1;
 
         Py_DecRef(address);
         if (status < 0)
@@ -264,8 +263,9 @@ static int pair_function_by_place(struct pairing *pairing, const struct function
     if (!new_code)
         new_code = new_code_by_name(&pairing->places[i], function, name);
     /* A class of that name now is no function. */
-    status = new_code && !code_is_namespace(new_code) ? pair_place(&scope, functions, function, new_code)
-                                                      : 0;
+    status = new_code && !code_is_namespace(new_code)
+                 ? pair_place(&scope, functions, function, new_code)
+                 : 0;
     Py_DecRef(name);
     return status;
 }

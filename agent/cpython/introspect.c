@@ -100,7 +100,8 @@ PyObject *builtin_attribute(PyObject *object, PyTypeObject *type, const char *na
     }
     descriptor = dict_get(dict, name);
     if (descriptor && type_of(descriptor)->tp_descr_get) {
-        get = (PyObject * (*)(PyObject *, PyObject *, PyObject *)) type_of(descriptor)->tp_descr_get;
+        get =
+            (PyObject * (*)(PyObject *, PyObject *, PyObject *)) type_of(descriptor)->tp_descr_get;
         value = get(descriptor, object, (PyObject *)type_of(object));
         if (!value)
             PyErr_Clear();
