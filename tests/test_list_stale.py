@@ -581,7 +581,10 @@ def start_shop(start, python, **options):
 
 
 def list_stale(target, *arguments, **options):
-    return harness.run_pyhot("list-stale", target.pid, *arguments, **options)
+    done = harness.run_pyhot("list-stale", target.pid, *arguments, **options)
+    assert done.report is None or "modules" in done.report, "exit %d\n%s\n%s" % (
+        done.returncode, done.stdout, target.describe())
+    return done
 
 
 def stale_names(report):
