@@ -419,7 +419,7 @@ FIELDS = {
                 "error"},
     "replaced": {"functions", "classes", "methods", "code"},
     "remap": {"objects_scanned", "referrers", "references_rewritten", "by_kind", "rehashed",
-              "migrated", "unresolved", "unaccounted", "held", "frames_on_old_code"},
+              "migrated", "left", "unresolved", "unaccounted", "held", "frames_on_old_code"},
     "time": {"total_ms", "stop_us", "gil_ms", "scan_ms", "commit_ms"},
 }
 

@@ -154,7 +154,10 @@ static bool open_fields(PyObject *frame, struct frame_fields *f)
         return false;
     f->n_locals = (size_t)n_locals;
     f->stack = f->locals + n_locals;
-    f->n_stack = stacktop > n_locals ? (size_t)(stacktop - n_locals) : 0;
+    if (minor <= 10)
+        f->n_stack = (size_t)int_attribute(f->code, "co_stacksize");
+    else
+        f->n_stack = stacktop > n_locals ? (size_t)(stacktop - n_locals) : 0;
     f->traversed = f->of_generator && stacktop >= 0;
     return true;
 }

@@ -13,8 +13,10 @@ struct frame_fields {
     PyObject **locals;   /* locals, cells and free variables, NULL where unbound */
     size_t n_locals;
     PyObject **stack;  /* the operand stack, of n_stack words */
-    size_t n_stack;    /* 0 unless the frame has called another in Python (3.11+): while it
-                        * runs or is in a C function, how much is in use is not written */
+    size_t n_stack;    /* To 3.10: all of it, with what was left over in the unused part, maybe
+                        * of freed objects.  3.11+: 0 unless the frame has called another in
+                        * Python; while it is in a C function, how much is in use is not
+                        * written. */
     bool of_generator; /* 3.11+: its function is visited by the generator's traversal */
     bool traversed;    /* ... and its locals too: it has called another in Python */
 };

@@ -145,6 +145,36 @@ static int look_at_monitoring(struct remap *r)
     return 0;
 }
 
+/* Does `function` run `code`, or did it before the commit? */
+static bool runs_code(const struct remap *r, PyObject *function, PyObject *code)
+{
+    PyObject *current = PyFunction_GetCode(function);
+    ptrdiff_t key = keys_find(r, code);
+
+    return current == code || (key >= 0 && r->keys[key].new_ == current);
+}
+
+/* Who calls a function keeps a reference to it: on the caller's operand stack (to 3.10), in the
+ * frame (from 3.11; frames_scan counts it where the layout is known). */
+static int look_at_call(struct remap *r, PyObject *frame, void *arg)
+{
+    PyObject *code = PyObject_GetAttrString(frame, "f_code");
+
+    (void)arg;
+    if (!code)
+        return -1;
+    for (size_t i = 0; i < r->n_keys; i++) {
+        struct key *k = &r->keys[i];
+
+        if (type_of(k->old) == &PyFunction_Type && residual(k) > 0 && runs_code(r, k->old, code)) {
+            k->frames++;
+            break;
+        }
+    }
+    Py_DecRef(code);
+    return 0;
+}
+
 static int look_at_stack(struct remap *r, PyObject *frame, void *arg)
 {
     struct frame_fields f;
@@ -197,6 +227,8 @@ int holders_scan(struct remap *r)
         return 0;
     if (look_at_signals(r) < 0 || look_at_atexit(r) < 0 || look_at_thread_states(r) < 0 ||
         look_at_audit_hooks(r) < 0 || look_at_monitoring(r) < 0)
+        return -1;
+    if (frames_each(r, look_at_call, NULL) < 0)
         return -1;
     return frame_layout_known() ? frames_each(r, look_at_stack, NULL) : 0;
 }

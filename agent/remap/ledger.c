@@ -147,14 +147,14 @@ PyObject *remap_report(struct remap *r)
         return NULL;
     }
     return Py_BuildValue(
-        "{snsnsnsNs{snsn}snsnsnsnsnsNsNs{sdsd}}", "objects_scanned", (Py_ssize_t)r->objects_scanned,
-        "referrers", (Py_ssize_t)r->referrers, "references_rewritten",
-        (Py_ssize_t)r->references_rewritten, "by_kind", kinds, "rehashed", "dict",
-        (Py_ssize_t)r->rehashed_dicts, "set", (Py_ssize_t)r->rehashed_sets, "merged",
-        (Py_ssize_t)r->merged, "migrated", (Py_ssize_t)r->migrated, "left",
-        (Py_ssize_t)r->left, "unresolved", (Py_ssize_t)r->unresolved, "unaccounted", (Py_ssize_t)r->unaccounted, "held", held,
-        "frames_on_old_code", frames, "time", "scan_ms", (double)r->scan_ns / 1e6, "commit_ms",
-        (double)r->commit_ns / 1e6);
+        "{snsnsnsNs{snsnsn}snsnsnsnsNsNs{sdsd}}", "objects_scanned",
+        (Py_ssize_t)r->objects_scanned, "referrers", (Py_ssize_t)r->referrers,
+        "references_rewritten", (Py_ssize_t)r->references_rewritten, "by_kind", kinds, "rehashed",
+        "dict", (Py_ssize_t)r->rehashed_dicts, "set", (Py_ssize_t)r->rehashed_sets, "merged",
+        (Py_ssize_t)r->merged, "migrated", (Py_ssize_t)r->migrated, "left", (Py_ssize_t)r->left,
+        "unresolved", (Py_ssize_t)r->unresolved, "unaccounted", (Py_ssize_t)r->unaccounted, "held",
+        held, "frames_on_old_code", frames, "time", "scan_ms", (double)r->scan_ns / 1e6,
+        "commit_ms", (double)r->commit_ns / 1e6);
 }
 
 /* Which writers' edges name the key, by kind.  New reference. */
