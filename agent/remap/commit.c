@@ -9,6 +9,7 @@
 
 #include "../agent.h"
 #include "../emit.h"
+#include "arrays.h"
 #include "field.h"
 #include "heap.h"
 #include "ledger.h"
@@ -19,7 +20,8 @@
 static const struct writer *const writers[] = {
     &code_writer, &left_writer,   &refused_writer, &bases_writer,  &instance_writer,
     &type_dict_writer, &dict_writer, &hashed_writer,  &deque_writer,  &weakref_writer,
-    &frame_writer, &holder_writer, &alias_writer, &field_writer,
+    &frame_writer, &holder_writer, &array_writer, &ctypes_writer, &alias_writer,
+    &field_writer,
 };
 
 enum { N_WRITERS = sizeof writers / sizeof writers[0] };
@@ -106,9 +108,12 @@ static int find_roots(struct remap *r)
     if (frames_scan(r) < 0)
         return -1;
     r->frame_roots = count_roots(r);
+    if (arrays_scan(r) < 0)
+        return -1;
+    r->array_roots = count_roots(r) - r->frame_roots;
     if (holders_scan(r) < 0)
         return -1;
-    r->holder_roots = count_roots(r) - r->frame_roots;
+    r->holder_roots = count_roots(r) - r->frame_roots - r->array_roots;
     return 0;
 }
 
@@ -233,9 +238,10 @@ static int report_edges(struct remap *r)
     for (size_t i = 0; i < N_WRITERS; i++)
         if (add_kind(r, writers[i]->kind, sums[i]) < 0)
             return -1;
-    return add_kind(r, frame_writer.kind, r->frame_roots) < 0
-               ? -1
-               : add_kind(r, holder_writer.kind, r->holder_roots);
+    if (add_kind(r, frame_writer.kind, r->frame_roots) < 0 ||
+        add_kind(r, array_writer.kind, r->array_roots) < 0)
+        return -1;
+    return add_kind(r, holder_writer.kind, r->holder_roots);
 }
 
 static int resolve(struct remap *r)
@@ -383,6 +389,8 @@ static int look_again(struct remap *r)
     r->held = PyList_New(0);
     r->frames_on_old = PyList_New(0);
     status = r->held && r->frames_on_old ? frames_scan(r) : -1;
+    if (status == 0)
+        status = arrays_scan(r);
     if (status == 0)
         status = holders_scan(r);
     Py_DecRef(r->held);

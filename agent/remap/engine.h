@@ -8,8 +8,8 @@
  *   field.c   where in the referrer's memory a reference is (the flip test); candidates.c
  *             finds the words that may be it, stored.c is the writer that uses it
  *   commit.c  resolve, commit, undo, verify: the order of all writers
- *   aliases.c uncounted pointers to old objects
- *   writers   types.c instances.c hashed.c weakrefs.c code.c frames.c holders.c
+ *   aliases.c uncounted pointers to old objects; ctypes.c those in memory of ctypes
+ *   writers   types.c instances.c hashed.c weakrefs.c code.c frames.c arrays.c holders.c
  *
  * Memory of the engine is never the interpreter's: malloc and mmap only. */
 #ifndef PYHOT_REMAP_ENGINE_H
@@ -75,7 +75,7 @@ struct writer {
 
 extern const struct writer code_writer, left_writer, refused_writer, bases_writer, instance_writer,
     type_dict_writer, dict_writer, hashed_writer, deque_writer, weakref_writer, frame_writer,
-    holder_writer, alias_writer, field_writer;
+    holder_writer, array_writer, ctypes_writer, alias_writer, field_writer;
 
 struct remap {
     struct key *keys;
@@ -93,7 +93,7 @@ struct remap {
     bool paused, collector_was_on; /* the collector */
     size_t objects_scanned, referrers, references_rewritten, unresolved, unaccounted;
     size_t left; /* on purpose, of all keys but code: what the old itself holds, frames' functions */
-    size_t frame_roots, holder_roots; /* rewritten by frames.c, by holders.c */
+    size_t frame_roots, array_roots, holder_roots; /* rewritten by frames.c, ... */
     size_t rehashed_dicts, rehashed_sets, migrated;
     size_t merged; /* entries of dicts and sets where old and new were both in it */
     PyObject *held;            /* list of {"object","where","count"} */
@@ -111,6 +111,8 @@ struct remap {
     struct frames *frames;
     struct holders *holders;
     struct aliases *aliases;
+    struct arrays *arrays;
+    struct ctypes *ctypes;
 };
 
 /* keys.c: the index of `object` in keys, or -1.  Inlined bitmap test in front. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../cpython/collector.h"
+#include "arrays.h"
 #include "field.h"
 #include "heap.h"
 #include "keys.h"
@@ -58,6 +59,7 @@ void remap_free(struct remap *r)
     PyErr_Fetch(&type, &value, &traceback);
     remap_resume_collector(r);
     field_close(r);
+    arrays_close(r);
     heap_close(r);
     ledger_close(r);
     for (size_t i = 0; i < r->n_graves; i++)
