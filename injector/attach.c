@@ -35,9 +35,7 @@ static void check_arguments(const struct options *options, struct argp_state *st
 {
     bool stale = options->flags & PYHOT_STALE;
 
-    if (!options->pid)
-        argp_error(state, "a process id is needed");
-    if (!stale && !options->modules.n)
+    if (options->pid && !stale && !options->modules.n)
         argp_error(state, "a module is needed: one in process %d, or --stale", options->pid);
     if (stale && options->modules.n)
         argp_error(state, "give modules or --stale, not both");
@@ -48,9 +46,6 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     struct options *options = state->input;
 
     switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = options;
-        return 0;
     case KEY_DRY_RUN:
         options->flags |= PYHOT_DRY_RUN;
         return 0;
@@ -69,17 +64,11 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case KEY_STALE:
         options->flags |= PYHOT_STALE;
         return 0;
-    case ARGP_KEY_ARG:
-        if (!options->pid)
-            parse_pid(options, argument, state);
-        else
-            names_add(&options->modules, argument, state);
-        return 0;
     case ARGP_KEY_END:
         check_arguments(options, state);
-        return 0;
+        return parse_process(key, argument, state);
     default:
-        return ARGP_ERR_UNKNOWN;
+        return parse_process(key, argument, state);
     }
 }
 

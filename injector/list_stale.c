@@ -16,27 +16,14 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     struct options *options = state->input;
 
     switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = options;
-        return 0;
     case KEY_OBJECTS:
         options->flags |= PYHOT_OBJECTS;
         return 0;
     case KEY_EXIT_CODE:
         options->exit_code = true;
         return 0;
-    case ARGP_KEY_ARG:
-        if (!options->pid)
-            parse_pid(options, argument, state);
-        else
-            names_add(&options->modules, argument, state);
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->pid)
-            argp_error(state, "a process id is needed");
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return parse_process(key, argument, state);
     }
 }
 

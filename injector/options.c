@@ -28,7 +28,7 @@ void names_add(struct names *names, char *name, struct argp_state *state)
     names->items[names->n++] = name;
 }
 
-void parse_pid(struct options *options, const char *text, struct argp_state *state)
+static void parse_pid(struct options *options, const char *text, struct argp_state *state)
 {
     char *end;
     long pid;
@@ -38,6 +38,29 @@ void parse_pid(struct options *options, const char *text, struct argp_state *sta
     if (end == text || *end || errno || pid <= 0 || pid > INT_MAX)
         argp_error(state, "\"%s\" is not a process id", text);
     options->pid = pid;
+}
+
+error_t parse_process(int key, char *argument, struct argp_state *state)
+{
+    struct options *options = state->input;
+
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = options;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (!options->pid)
+            parse_pid(options, argument, state);
+        else
+            names_add(&options->modules, argument, state);
+        return 0;
+    case ARGP_KEY_END:
+        if (!options->pid)
+            argp_error(state, "a process id is needed");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
 }
 
 uint32_t parse_timeout(const char *text)

@@ -51,8 +51,9 @@ extern const struct argp_child common_options[], tree_options[];
 /* Adds to a list of names; exits as argp does when memory is out. */
 void names_add(struct names *, char *name, struct argp_state *);
 
-/* The first argument of a sub-command: a process id, or a usage error. */
-void parse_pid(struct options *, const char *text, struct argp_state *);
+/* The arguments "PID [MODULE...]": call it with the keys that a sub-command has no other use for.
+ * A usage error if PID is missing or none. */
+error_t parse_process(int key, char *argument, struct argp_state *state);
 
 /* Positive seconds, "2" or "0.5", as milliseconds; 0: not such a number. */
 uint32_t parse_timeout(const char *text);

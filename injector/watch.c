@@ -236,31 +236,8 @@ static struct error *run(const struct options *options, enum exit_status *status
     return error;
 }
 
-static error_t parse(int key, char *argument, struct argp_state *state)
-{
-    struct options *options = state->input;
-
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = options;
-        return 0;
-    case ARGP_KEY_ARG:
-        if (!options->pid)
-            parse_pid(options, argument, state);
-        else
-            names_add(&options->modules, argument, state);
-        return 0;
-    case ARGP_KEY_END:
-        if (!options->pid)
-            argp_error(state, "a process id is needed");
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
 static const struct argp argp = {
-    .parser = parse,
+    .parser = parse_process,
     .args_doc = "PID [MODULE...]",
     .doc = "Reload modules of process PID whenever their source is saved: those named, or all that "
            "have source.  What is saved together is reloaded together.  Ends with the process, or "
