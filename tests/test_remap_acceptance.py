@@ -99,6 +99,9 @@ def kept_by_c(c):
 
 def is_ordinary(c):
     return (isinstance(c, type) and by_statement(c) and not kept_by_c(c)
+            and all(m.__module__ != "_ctypes" for m in type(c).__mro__)
+            # From 3.12 on, an instance of these cannot be made one of a class with other bases.
+            and not (c.__itemsize__ and c.__dictoffset__)
             and c.__module__ not in ("__main__", "numbers"))
 
 # Run when a class is made, and to be run once only.
@@ -179,7 +182,7 @@ kept = new, New
 before = [sys.getrefcount(o) for o in kept]
 report = pyhot.remap({old: new, Old: New})
 assert report["unaccounted"] == report["unresolved"] == 0 and not report["held"], report
-assert report["by_kind"]["array"] == 1014, report
+assert report["by_kind"]["array"] == 1012, report
 gc.collect()
 new, New = kept
 assert plain.tolist() == [new, None, New] and view.tolist() == [New, new]
