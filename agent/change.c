@@ -149,11 +149,16 @@ static int settle_dicts(struct reload *reload)
 static int prepare_plan(struct reload *reload)
 {
     if (exclude_ours(reload) < 0 || pair(reload) < 0 || sweep_generations(reload) < 0 ||
-        plan_packages(reload) < 0 ||
-        settle_dicts(reload) < 0)
+        plan_packages(reload) < 0 || settle_dicts(reload) < 0)
         return -1;
     reload->hooks = hooks_new(&reload->execution, plan_remap(reload->plan));
-    return reload->hooks ? plan_resolve(reload->plan) : -1;
+    if (!reload->hooks || plan_resolve(reload->plan) < 0)
+        return -1;
+    for (size_t i = 0; i < reload->n_pairs; i++) {
+        if (pair_count_references(plan_remap(reload->plan), &reload->pairs[i]) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* Generators and threads that the execution began may run in its dicts. */

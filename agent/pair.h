@@ -25,7 +25,7 @@ struct module_pair {
     /* Results: new references to lists of str, made by pair_modules. */
     PyObject *added, *removed, *kept, *taken;
     size_t functions, classes, methods, code; /* replaced */
-    PyObject *details; /* with verbose: list of {"name","kind","change"} */
+    PyObject *details; /* with verbose: list of {"name","kind","change",...} */
 };
 
 struct pair_options {
@@ -40,6 +40,10 @@ struct pair_options {
  * new -> old, and the entries of D to be set or deleted.  0, or -1 with an exception. */
 int pair_modules(struct plan *, struct module_pair *modules, size_t n,
                  const struct pair_options *);
+
+/* With verbose, after plan_resolve: puts "references", "by_kind" and "residual" of
+ * remap_report_key into the details of what is replaced.  0, or -1 with an exception. */
+int pair_count_references(struct remap *, struct module_pair *);
 
 /* Releases what pair_modules stored in `m`. */
 void module_pair_clear(struct module_pair *m);

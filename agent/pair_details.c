@@ -1,10 +1,18 @@
 /* What -v lists: each definition that is replaced, and the names added, removed, kept, taken. */
 #include "pairing.h"
 
-static int add_detail(PyObject *list, PyObject *name, const char *kind, const char *change)
+/* `old` (or NULL) is what the references to count are to: see pair_count_references. */
+static int add_detail(const struct pairing *pairing, PyObject *list, PyObject *name,
+                      const char *kind, const char *change, PyObject *old)
 {
     PyObject *detail = Py_BuildValue("{sOssss}", "name", name, "kind", kind, "change", change);
     int status = detail ? PyList_Append(list, detail) : -1;
+
+    if (status == 0 && old && remap_get(pairing->remap, old)) {
+        status = PyDict_SetItemString(detail, "old", old);
+        if (status == 0)
+            status = remap_exclude(pairing->remap, detail);
+    }
 
     Py_DecRef(detail);
     return status;
@@ -23,8 +31,9 @@ static int add_names(const struct pairing *pairing, struct module_pair *module, 
     for (Py_ssize_t i = 0; i < PyList_Size(names); i++) {
         PyObject *name = PyList_GetItem(names, i);
 
-        if (add_detail(module->details, name, kind_of(pairing, dict_lookup(dict, name)), change) <
-            0)
+        PyObject *value = dict_lookup(dict, name);
+
+        if (add_detail(pairing, module->details, name, kind_of(pairing, value), change, value) < 0)
             return -1;
     }
     return 0;
@@ -45,9 +54,9 @@ static int add_replaced(const struct pairing *pairing, struct module_pair *modul
             dict_lookup(new_, name) != now)
             continue;
         full = prefix ? PyUnicode_FromFormat("%U.%U", prefix, name) : (Py_IncRef(name), name);
-        status = full ? add_detail(module->details, full,
+        status = full ? add_detail(pairing, module->details, full,
                                    prefix && !is_type(value) ? "method" : kind_of(pairing, value),
-                                   "replaced")
+                                   "replaced", value)
                       : -1;
         if (status == 0 && is_heap_class(value) && is_heap_class(now))
             status = add_replaced(pairing, module, class_dict(value), class_dict(now), full);
@@ -70,4 +79,27 @@ int pair_details(struct pairing *pairing)
             return -1;
     }
     return 0;
+}
+
+static int count_references(struct remap *remap, PyObject *detail)
+{
+    PyObject *old = PyDict_GetItemString(detail, "old");
+    PyObject *counts = old ? remap_report_key(remap, old) : NULL;
+    int status = -1;
+
+    if (!old)
+        return 0;
+    if (counts && PyDict_DelItemString(detail, "old") == 0)
+        status = PyDict_Update(detail, counts);
+    Py_DecRef(counts);
+    return status;
+}
+
+int pair_count_references(struct remap *remap, struct module_pair *m)
+{
+    int status = 0;
+
+    for (Py_ssize_t i = 0; m->details && status == 0 && i < PyList_Size(m->details); i++)
+        status = count_references(remap, PyList_GetItem(m->details, i));
+    return status;
 }

@@ -141,7 +141,7 @@ static void print_exception(const struct sheet *sheet, struct json_object *excep
     putc('\n', sheet->out);
 }
 
-/* With -v, definition by definition: "  changed function shop.cart.total, 3 references" */
+/* With -v, definition by definition: "  replaced function total, 3 references: 2 dict, 1 field" */
 static void print_definitions(const struct sheet *sheet, struct json_object *details)
 {
     for (size_t i = 0; i < list_length(details); i++) {
@@ -153,9 +153,10 @@ static void print_definitions(const struct sheet *sheet, struct json_object *det
         print_safe(sheet->out, member_text(detail, "kind"), false);
         putc(' ', sheet->out);
         print_safe(sheet->out, member_text(detail, "name"), false);
-        if (member_number(detail, "refs")) {
+        if (member_number(detail, "references")) {
             fputs(", ", sheet->out);
-            print_count(sheet->out, member_number(detail, "refs"), "reference");
+            print_count(sheet->out, member_number(detail, "references"), "reference");
+            print_kinds(sheet->out, ": ", member_object(detail, "by_kind"));
         }
         putc('\n', sheet->out);
     }

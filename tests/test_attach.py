@@ -451,6 +451,20 @@ def test_replaced_counts_what_was_replaced(reloaded):
         "__init__, total, unit, make, size, its setter, Line.text"
 
 
+def test_verbose_counts_references_of_each_definition(python, start):
+    target = start(python, {"mod.py": MODULE, "app.py": "import mod\nheld = [mod.price] * 5\n"
+                            "other = mod.price\ncarts = [mod.Cart(), mod.Cart()]\n" + IDLE})
+    target.edit("mod.py", NEW_MODULE)
+    (module,) = target.reload("-v", "mod")["modules"]
+    details = {detail["name"]: detail for detail in module["details"]}
+    assert details["price"]["change"] == "replaced"
+    assert details["price"]["references"] == 5 + 2
+    assert details["price"]["by_kind"] == {"field": 5, "dict": 2}
+    assert details["Cart"]["by_kind"]["instance"] == 2
+    assert details["Cart.total"]["kind"] == "method"
+    assert all(detail.get("residual", 0) == 0 for detail in module["details"])
+
+
 COUNTED = {
     "list": "held = [mod.price] * N",
     "tuple": "held = tuple([mod.price] * N)",
