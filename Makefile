@@ -36,7 +36,8 @@ AGENT_OBJ = $(AGENT_SRC:%.c=$B/%.o)
 # an interpreter lacks, never unloaded (running code may still point into it).
 AGENT_FLAGS   = -fPIC -fvisibility=hidden -fno-plt
 AGENT_LDFLAGS = -shared -Wl,-soname,pyhot-agent.so -Wl,-z,nodelete -Wl,--build-id=sha1 \
-                -Wl,--no-undefined-version
+                -Wl,--no-undefined-version $(if $(FAULTS),$(FAILING))
+FAILING       = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=mmap
 
 .PHONY: all setup demo check unit integration faults bench install clean
 

@@ -34,13 +34,33 @@ static int add_pairs(struct remap *r, PyObject *mapping)
     return remap_exclude(r, mapping);
 }
 
+/* What is done is done: a second look or a second report that fails for want of memory leaves
+ * the report as it was foreseen. */
+static PyObject *commit(struct remap *r, PyObject *foreseen)
+{
+    PyObject *report;
+
+    if (remap_commit(r) < 0) {
+        Py_DecRef(foreseen);
+        return failed(NULL);
+    }
+    report = remap_verify(r) == 0 ? remap_report(r) : NULL;
+    if (!report) {
+        PyErr_Clear();
+        return foreseen;
+    }
+    Py_DecRef(foreseen);
+    return report;
+}
+
 static PyObject *run_remap(struct remap *r, PyObject *mapping, int dry_run)
 {
+    PyObject *report;
+
     if (add_pairs(r, mapping) < 0 || remap_resolve(r) < 0)
         return failed(NULL);
-    if (!dry_run && (remap_commit(r) < 0 || remap_verify(r) < 0))
-        return failed(NULL);
-    return remap_report(r);
+    report = remap_report(r);
+    return report && !dry_run ? commit(r, report) : failed(report);
 }
 
 static PyObject *py_remap(PyObject *self, PyObject *args, PyObject *keywords)

@@ -31,6 +31,7 @@ struct pool {
 
 /* --- mappings */
 
+/* NULL with errno set. */
 static char *read_file(const char *path)
 {
     size_t n = 0, cap = 1 << 16;
@@ -93,6 +94,10 @@ int memory_open(struct memory *memory)
     size_t lines = 0;
 
     memset(memory, 0, sizeof *memory);
+    if (!text && errno == ENOMEM) {
+        PyErr_NoMemory();
+        return -1;
+    }
     if (!text) {
         PyErr_SetString(PyExc_OSError, "/proc/self/maps cannot be read");
         return -1;

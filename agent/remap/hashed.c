@@ -135,8 +135,10 @@ static int walk_entry(struct walk *w, PyObject *key, Py_hash_t hash)
     switch (rehash_of(w->r, key, hash, &after, &index)) {
     case REHASH_SAME:
         return 0;
+    case REHASH_FAILED:
+        return -1;
     case REHASH_UNKNOWN:
-        if (w->table)
+        if (w->table || index == REHASH_NO_KEY)
             return 0;
         return remap_hold(w->r, index,
                           "a key of a dict or set, whose hash only the program "
@@ -228,8 +230,12 @@ static int look_at_tuple(struct remap *r, PyObject *o)
     Py_hash_t after, cached = *tuple_cached_hash(o);
     uint32_t key;
 
-    if (cached == -1 || rehash_of(r, o, cached, &after, &key) == REHASH_SAME)
+    enum rehash change = cached == -1 ? REHASH_SAME : rehash_of(r, o, cached, &after, &key);
+
+    if (change == REHASH_SAME)
         return 0;
+    if (change == REHASH_FAILED)
+        return -1;
     h->tuples = grown(r, h->tuples, h->n_tuples, &h->cap_tuples, sizeof *h->tuples);
     if (!h->tuples)
         return -1;

@@ -141,6 +141,8 @@ int heap_memory(struct heap *heap)
 
 int heap_map(struct heap *heap)
 {
+    size_t n = 0;
+
     if (heap->mapped)
         return 0;
     if (heap_memory(heap) < 0)
@@ -152,8 +154,11 @@ int heap_map(struct heap *heap)
 
         if (word)
             *word |= bit_of(heap, address);
+        else if (memory_at(&heap->memory, address))
+            break;
+        n++;
     }
-    heap->mapped = heap->bitmaps != NULL;
+    heap->mapped = heap->bitmaps && n == heap->n;
     if (!heap->mapped)
         PyErr_NoMemory();
     return heap->mapped ? 0 : -1;

@@ -60,6 +60,12 @@ static enum rehash change_of_key(const struct key *k, const Py_hash_t *stored, s
     return REHASH_CHANGED;
 }
 
+static enum rehash no_memory(void)
+{
+    PyErr_NoMemory();
+    return REHASH_FAILED;
+}
+
 static enum rehash worse(enum rehash a, enum rehash b)
 {
     return a > b ? a : b;
@@ -91,7 +97,7 @@ static enum rehash change_of_items(const struct remap *r, PyObject *tuple, size_
     }
     lane->known = n_unknown == 0;
     if (!lane->known)
-        return change == REHASH_SAME ? REHASH_SAME : REHASH_UNKNOWN;
+        return change == REHASH_CHANGED ? REHASH_UNKNOWN : change;
     lane->before = hash_tuple(before, n);
     lane->after = hash_tuple(after, n);
     return change;
@@ -105,7 +111,7 @@ static enum rehash change_of_tuple(const struct remap *r, PyObject *tuple, const
     enum rehash change;
 
     if (n > ON_STACK && !(hashes = malloc(2 * n * sizeof *hashes)))
-        return REHASH_UNKNOWN;
+        return no_memory();
     change = change_of_items(r, tuple, n, depth, stored, lane, key, hashes, hashes + n);
     if (hashes != on_stack)
         free(hashes);
@@ -121,7 +127,7 @@ static enum rehash change_of_frozenset(const struct remap *r, PyObject *o, int d
     enum rehash change = REHASH_SAME;
 
     if (!hashes)
-        return REHASH_UNKNOWN;
+        return no_memory();
     for (size_t i = 0; i <= (size_t)set->mask; i++) {
         struct lane l = {0};
 
@@ -236,8 +242,10 @@ enum rehash rehash_of(const struct remap *r, PyObject *o, Py_hash_t before, Py_h
                       uint32_t *key)
 {
     struct lane lane = {0};
-    enum rehash change = change_of(r, o, &before, 0, &lane, key);
+    enum rehash change;
 
+    *key = REHASH_NO_KEY;
+    change = change_of(r, o, &before, 0, &lane, key);
     if (change == REHASH_CHANGED) {
         /* The formulas must explain the hash that is there; else the object was changed
          * since, or is hashed in a way not known here. */

@@ -12,9 +12,13 @@ enum rehash {
     REHASH_SAME,    /* it stays */
     REHASH_CHANGED, /* it will be *after */
     REHASH_UNKNOWN, /* it changes, but to what only a __hash__ of the program could tell */
+    REHASH_FAILED,  /* MemoryError */
 };
 
-/* `before`: the hash stored with `o`, in a dict or set.  *key: a key that it depends on.
+#define REHASH_NO_KEY UINT32_MAX
+
+/* `before`: the hash stored with `o`, in a dict or set.  *key: a key that it depends on, or
+ * REHASH_NO_KEY: none was found, but what is nested too deeply was not looked at.
  * Does not allocate Python objects. */
 enum rehash rehash_of(const struct remap *, PyObject *o, Py_hash_t before, Py_hash_t *after,
                       uint32_t *key);
