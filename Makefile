@@ -30,11 +30,11 @@ STUB_FLAGS  = -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -Os -fpie -ffreestanding -fno
               -fno-asynchronous-unwind-tables -fcf-protection=none -mgeneral-regs-only -nostdlib \
               -static -Wl,--build-id=none -Wl,-T,injector/stub/stub.ld
 
-AGENT_SRC = $(wildcard agent/*.c agent/remap/*.c agent/cpython/*.c)
+AGENT_SRC = $(wildcard agent/*.c agent/*/*.c)
 AGENT_OBJ = $(AGENT_SRC:%.c=$B/%.o)
 # One shared object for every interpreter: no Python.h, libc only, nothing resolved early that
 # an interpreter lacks, never unloaded (running code may still point into it).
-AGENT_FLAGS   = -fPIC -fvisibility=hidden -fno-plt
+AGENT_FLAGS   = -Iagent -fPIC -fvisibility=hidden -fno-plt
 AGENT_LDFLAGS = -shared -Wl,-soname,pyhot-agent.so -Wl,-z,nodelete -Wl,--build-id=sha1 \
                 -Wl,--no-undefined-version $(if $(FAULTS),$(FAILING))
 FAILING       = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=mmap

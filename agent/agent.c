@@ -14,9 +14,9 @@
 
 #include "cpython/version.h"
 #include "emit.h"
-#include "reload.h"
+#include "reload/reload.h"
 #include "request.h"
-#include "stale.h"
+#include "stale/stale.h"
 
 /* How long a reader may leave the last lines in the pipe before they are dropped. */
 enum { FLUSH_MS = 5000 };

@@ -19,7 +19,7 @@ enum { QUEUE_LONG = 32 * 1024 };
 
 static struct {
     int fd;
-    bool gone;    /* the reader is gone, or memory was short: say nothing more */
+    bool gone; /* the reader is gone, or memory was short: say nothing more */
     char *text;
     size_t start; /* text[start..end) is not written yet */
     size_t end, capacity;

@@ -4,10 +4,10 @@
 #include "cpython/version.h"
 
 #include "agent.h"
-#include "reload.h"
+#include "reload/reload.h"
 #include "remap/remap.h"
 #include "request.h"
-#include "stale.h"
+#include "stale/stale.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -129,9 +129,8 @@ static PyObject *py_reload(PyObject *self, PyObject *args, PyObject *keywords)
     int dry_run = 0, force = 0, verbose = 0, parsed;
 
     (void)self;
-    parsed = none && PyArg_ParseTupleAndKeywords(none, keywords, "|$ppUOOp:reload", names,
-                                                 &dry_run, &force, &data, &new_names,
-                                                 &keep_names, &verbose);
+    parsed = none && PyArg_ParseTupleAndKeywords(none, keywords, "|$ppUOOp:reload", names, &dry_run,
+                                                 &force, &data, &new_names, &keep_names, &verbose);
     Py_DecRef(none);
     if (!parsed)
         return NULL;

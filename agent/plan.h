@@ -13,12 +13,13 @@ struct plan;
 struct plan *plan_new(void);
 void plan_free(struct plan *);
 
-/* The engine's map; borrowed.  pair.c adds old -> new to it with remap_add. */
+/* The engine's map; borrowed.  pair/pair.c adds old -> new to it with remap_add. */
 struct remap *plan_remap(struct plan *);
 
 /* At commit: dict[key] = value, del dict[key] (if there), list.append(value), removal of the
- * last element of `list` that is `value`, set.add(value).  Keys must be str or otherwise hash and compare without Python code
- * (plan_set says TypeError if not).  All arguments are borrowed; references taken. */
+ * last element of `list` that is `value`, set.add(value).  Keys must be str or otherwise hash and
+ * compare without Python code (plan_set says TypeError if not).  All arguments are borrowed;
+ * references taken. */
 int plan_set(struct plan *, PyObject *dict, PyObject *key, PyObject *value);
 int plan_delete(struct plan *, PyObject *dict, PyObject *key);
 int plan_append(struct plan *, PyObject *list, PyObject *value);

@@ -1,0 +1,452 @@
+/* Pairing: the walk over the names of the modules of a transaction.
+ *
+ * D' started as a copy of D, so a name counts as the new source's when its bytecode binds it
+ * or its value changed in the execution; everything else in D was put there by others. */
+#include "pair.h"
+
+#include <stdlib.h>
+
+#include "data.h"
+#include "pairing.h"
+
+static PyObject *address_of(PyObject *object)
+{
+    return PyLong_FromVoidPtr(object);
+}
+
+PyObject *pairing_origin(const struct pairing *pairing, PyObject *new_)
+{
+    PyObject *address = address_of(new_);
+    PyObject *origin = address ? dict_lookup(pairing->origin, address) : NULL;
+
+    Py_DecRef(address);
+    PyErr_Clear();
+    return origin;
+}
+
+PyObject *pairing_final(const struct pairing *pairing, PyObject *object)
+{
+    PyObject *final = remap_get(pairing->remap, object);
+
+    return final ? final : object;
+}
+
+int pairing_add(struct pairing *pairing, PyObject *old, PyObject *new_)
+{
+    PyObject *address;
+    int status;
+
+    if (old == new_ || remap_get(pairing->remap, old))
+        return 0;
+    if (remap_add(pairing->remap, old, new_) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_ValueError))
+            return -1;
+        PyErr_Clear(); /* no key: immortal, static, or part of another pair */
+        return 0;
+    }
+    address = address_of(new_);
+    status = address ? PyDict_SetItem(pairing->origin, address, old) : -1;
+    Py_DecRef(address);
+    return status < 0 ? -1 : 1;
+}
+
+int pairing_set(struct pairing *pairing, PyObject *dict, PyObject *key, PyObject *value)
+{
+    PyObject *edit = value ? PyTuple_Pack(3, dict, key, value) : PyTuple_Pack(2, dict, key);
+    int status = edit ? PyList_Append(pairing->edits, edit) : -1;
+
+    Py_DecRef(edit);
+    return status;
+}
+
+int pairing_insert(struct pairing *pairing, PyObject *container, PyObject *value)
+{
+    PyObject *edit = PyTuple_Pack(2, container, value);
+    int status = edit ? PyList_Append(pairing->edits, edit) : -1;
+
+    Py_DecRef(edit);
+    return status;
+}
+
+static int flush_edit(struct pairing *pairing, PyObject *edit)
+{
+    PyObject *container = PyTuple_GetItem(edit, 0), *key = PyTuple_GetItem(edit, 1);
+    PyObject *value = PyTuple_Size(edit) == 3 ? PyTuple_GetItem(edit, 2) : NULL, *there;
+
+    if (is_list(container))
+        return plan_append(pairing->plan, container, pairing_final(pairing, key));
+    if (type_of(container) == &PySet_Type)
+        return plan_add(pairing->plan, container, pairing_final(pairing, key));
+    if (!value)
+        return plan_delete(pairing->plan, container, key);
+    value = pairing_final(pairing, value);
+    there = dict_lookup(container, key);
+    if (there && remap_get(pairing->remap, there) == value)
+        return 0; /* a pair that was found after the edit was queued */
+    /* An entry that is there keeps its key: the engine moves it with the rest. */
+    return plan_set(pairing->plan, container, there ? key : pairing_final(pairing, key), value);
+}
+
+/* Gives the queued edits to the plan, now that all pairs are known. */
+static int flush_edits(struct pairing *pairing)
+{
+    int status = 0;
+
+    for (Py_ssize_t i = 0; i < PyList_Size(pairing->edits) && status == 0; i++)
+        status = flush_edit(pairing, PyList_GetItem(pairing->edits, i));
+    return status;
+}
+
+static bool names_module(const struct module_pair *module, PyObject *cls)
+{
+    PyObject *name = dict_get(class_dict(cls), "__module__");
+
+    return name && is_str(name) && PyUnicode_Compare(name, module->name) == 0;
+}
+
+struct module_pair *pairing_module(const struct pairing *pairing, PyObject *definition)
+{
+    PyObject *globals = NULL;
+
+    if (type_of(definition) == &PyFunction_Type)
+        globals = PyFunction_GetGlobals(definition);
+    else if (!is_heap_class(definition))
+        return NULL;
+    for (size_t i = 0; i < pairing->n; i++) {
+        struct module_pair *module = &pairing->modules[i];
+
+        if (globals ? globals == module->old_dict || globals == module->new_dict
+                    : names_module(module, definition))
+            return module;
+    }
+    return NULL;
+}
+
+bool is_ours(const struct pairing *pairing, PyObject *object)
+{
+    return pairing_module(pairing, object) != NULL;
+}
+
+/* --- the names of one module */
+
+/* Names that the import system gives: no data, and the module keeps its own. */
+static bool is_import_system(PyObject *name)
+{
+    static const char *const names[] = {
+        "__builtins__", "__name__",   "__spec__", "__loader__",
+        "__path__",     "__cached__", "__file__", "__package__",
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (str_is(name, names[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Follows the source without being anybody's data. */
+static bool is_description(PyObject *name)
+{
+    return is_dunder(name) && !is_import_system(name);
+}
+
+static int take_name(const struct scope *scope, PyObject *name, PyObject *old, PyObject *new_,
+                     bool follows)
+{
+    struct pairing *pairing = scope->pairing;
+    PyObject *entry;
+    int status;
+
+    if (remap_get(pairing->remap, old) == new_)
+        return 0;
+    if (pairing_set(pairing, scope->module->old_dict, name, new_) < 0)
+        return -1;
+    if (follows)
+        return 0;
+    entry = PyTuple_Pack(4, scope->module->name, name, old, new_);
+    status = entry ? PyList_Append(pairing->moved, entry) : -1;
+    Py_DecRef(entry);
+    return status;
+}
+
+/* One of several functions that the source gives one name, as registrations called `_`: those
+ * are paired by their place. */
+static bool is_one_of_many(const struct scope *scope, PyObject *name, PyObject *old, PyObject *new_)
+{
+    return scope->old && type_of(old) == &PyFunction_Type && type_of(new_) == &PyFunction_Type &&
+           is_ours(scope->pairing, old) && is_ours(scope->pairing, new_) &&
+           (body_count(scope->old, name) > 1 || body_count(scope->new_, name) > 1);
+}
+
+static int pair_definition_name(const struct scope *scope, PyObject *name, PyObject *old,
+                                PyObject *new_)
+{
+    int stays = stays_replaced(scope, name, old, new_);
+    struct scope inner = *scope;
+    int same = 0;
+
+    if (stays)
+        return stays < 0 ? -1 : PyList_Append(scope->module->kept, name);
+    if (scope->old && (same = body_same(scope->old, scope->new_, name)) < 0)
+        return -1;
+    inner.name = name;
+    inner.unchanged = same == 1;
+    if (is_made_as_definition(scope, name, old) && !is_one_of_many(scope, name, old, new_) &&
+        pair_values(&inner, old, new_) < 0)
+        return -1;
+    return take_name(scope, name, old, new_, remap_get(scope->pairing->remap, old) == new_);
+}
+
+static int pair_data_name(const struct scope *scope, PyObject *name, PyObject *old, PyObject *new_)
+{
+    int fate = data_fate(scope, name, old, new_), follows;
+    const struct binding *binding = body_binding(scope->new_, name);
+    bool imported = binding && binding->kind == BINDS_IMPORT;
+
+    if (fate < 0)
+        return -1;
+    if (fate == DATA_KEEP) {
+        if (data_keep(scope, name, old, new_) < 0)
+            return -1;
+        return same_value(old, new_) ? 0 : PyList_Append(scope->module->kept, name);
+    }
+    if (same_value(old, new_))
+        return 0;
+    follows = data_take(scope, name, old, new_);
+    if (follows < 0 || (!imported && PyList_Append(scope->module->taken, name) < 0))
+        return -1;
+    return take_name(scope, name, old, new_, follows || imported);
+}
+
+static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
+{
+    struct module_pair *module = scope->module;
+    PyObject *old = dict_lookup(module->old_dict, name);
+    PyObject *was = dict_lookup(module->before, name);
+    const struct binding *binding = body_binding(scope->new_, name);
+
+    if (is_import_system(name) || (!binding && new_ == was) || old == new_)
+        return 0;
+    if (is_description(name))
+        return pairing_set(scope->pairing, module->old_dict, name, new_);
+    if (!old) {
+        if (PyList_Append(module->added, name) < 0)
+            return -1;
+        return pairing_set(scope->pairing, module->old_dict, name, new_);
+    }
+    if (new_ == was)
+        return 0; /* bound in a branch that did not run; somebody changed it meanwhile */
+    if (binding && binding->kind == BINDS_IMPORT) {
+        /* A definition that moved to another module of the transaction is still the same. */
+        if (is_ours(scope->pairing, old) && is_ours(scope->pairing, new_))
+            return pair_definition_name(scope, name, old, new_);
+        return pair_data_name(scope, name, old, new_);
+    }
+    if (is_definition(scope->pairing, new_) ||
+        (binding && (binding->kind == BINDS_FUNCTION || binding->kind == BINDS_CLASS ||
+                     binding->kind == BINDS_DECORATED)))
+        return pair_definition_name(scope, name, old, new_);
+    return pair_data_name(scope, name, old, new_);
+}
+
+/* Did the old source make what the module has under this name? */
+static bool is_from_old_source(const struct scope *scope, PyObject *name, PyObject *old)
+{
+    if (scope->old)
+        return body_binds(scope->old, name);
+    return pairing_module(scope->pairing, old) == scope->module;
+}
+
+/* The import system's own entry for a submodule of a package. */
+static bool is_submodule(const struct module_pair *module, PyObject *name, PyObject *value)
+{
+    PyObject *full = PyUnicode_FromFormat("%U.%U", module->name, name);
+    bool is = full && dict_lookup(PyImport_GetModuleDict(), full) == value;
+
+    Py_DecRef(full);
+    PyErr_Clear();
+    return is;
+}
+
+/* A definition that is gone here and new in another module of the transaction has moved. */
+static int pair_moved(const struct scope *scope, PyObject *name, PyObject *old)
+{
+    struct pairing *pairing = scope->pairing;
+
+    if (pairing_module(pairing, old) != scope->module)
+        return 0;
+    for (size_t i = 0; i < pairing->n; i++) {
+        struct module_pair *other = &pairing->modules[i];
+        PyObject *new_ = dict_lookup(other->new_dict, name);
+
+        if (other != scope->module && new_ && !dict_lookup(other->before, name) &&
+            pairing_module(pairing, new_) == other && type_of(old) == type_of(new_))
+            return pair_values(scope, old, new_);
+    }
+    return 0;
+}
+
+static int remove_names(const struct scope *scope)
+{
+    struct module_pair *module = scope->module;
+    PyObject *name, *old;
+    Py_ssize_t at = 0;
+
+    while (PyDict_Next(module->old_dict, &at, &name, &old)) {
+        PyObject *new_ = dict_lookup(module->new_dict, name);
+        PyObject *was = dict_lookup(module->before, name);
+        bool gone = was && !new_; /* `del name` */
+
+        if (!is_str(name) || is_import_system(name))
+            continue;
+        if (is_submodule(module, name, old))
+            continue;
+        if (!gone) {
+            if (!was || new_ != was || body_binds(scope->new_, name))
+                continue;
+            if (scope->new_->star || !is_from_old_source(scope, name, old))
+                continue;
+        }
+        if (pair_moved(scope, name, old) < 0 ||
+            pairing_set(scope->pairing, module->old_dict, name, NULL) < 0)
+            return -1;
+        if (!is_dunder(name) && PyList_Append(module->removed, name) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int pair_names(const struct scope *scope)
+{
+    PyObject *name, *new_;
+    Py_ssize_t at = 0;
+
+    while (PyDict_Next(scope->module->new_dict, &at, &name, &new_)) {
+        if (is_str(name) && pair_name(scope, name, new_) < 0)
+            return -1;
+    }
+    return remove_names(scope);
+}
+
+static int pair_module(struct pairing *pairing, size_t i)
+{
+    struct module_pair *module = &pairing->modules[i];
+    struct scope scope = {
+        .pairing = pairing,
+        .module = module,
+        .old = module->old_code ? &pairing->old_bodies[i] : NULL,
+        .new_ = &pairing->new_bodies[i],
+    };
+
+    if (remap_add(pairing->remap, module->new_dict, module->old_dict) < 0)
+        return -1;
+    if (module->shadow && module->shadow != module->module &&
+        remap_add(pairing->remap, module->shadow, module->module) < 0)
+        return -1;
+    return pair_names(&scope);
+}
+
+/* --- the transaction */
+
+static int prepare_module(struct pairing *pairing, size_t i)
+{
+    struct module_pair *module = &pairing->modules[i];
+
+    module->added = PyList_New(0);
+    module->removed = PyList_New(0);
+    module->kept = PyList_New(0);
+    module->taken = PyList_New(0);
+    module->details = NULL;
+    module->functions = module->classes = module->methods = module->code = 0;
+    if (!module->added || !module->removed || !module->kept || !module->taken)
+        return -1;
+    if (module->old_code && body_read(module->old_code, &pairing->old_bodies[i]) < 0)
+        return -1;
+    return body_read(module->new_code, &pairing->new_bodies[i]);
+}
+
+static int prepare(struct pairing *pairing)
+{
+    pairing->origin = PyDict_New();
+    pairing->edits = PyList_New(0);
+    pairing->merges = PyList_New(0);
+    pairing->moved = PyList_New(0);
+    pairing->old_bodies = calloc(pairing->n + 1, sizeof *pairing->old_bodies);
+    pairing->new_bodies = calloc(pairing->n + 1, sizeof *pairing->new_bodies);
+    pairing->places = calloc(pairing->n + 1, sizeof *pairing->places);
+    if (!pairing->old_bodies || !pairing->new_bodies || !pairing->places) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (!pairing->origin || !pairing->edits || !pairing->merges || !pairing->moved)
+        return -1;
+    for (size_t i = 0; i < pairing->n; i++) {
+        if (prepare_module(pairing, i) < 0)
+            return -1;
+    }
+    return read_all_places(pairing);
+}
+
+static void finish(struct pairing *pairing)
+{
+    for (size_t i = 0; i < pairing->n; i++) {
+        if (pairing->old_bodies)
+            body_clear(&pairing->old_bodies[i]);
+        if (pairing->new_bodies)
+            body_clear(&pairing->new_bodies[i]);
+        if (pairing->places) {
+            Py_DecRef(pairing->places[i].old);
+            Py_DecRef(pairing->places[i].new_);
+        }
+    }
+    free(pairing->old_bodies);
+    free(pairing->new_bodies);
+    free(pairing->places);
+    Py_DecRef(pairing->origin);
+    Py_DecRef(pairing->edits);
+    Py_DecRef(pairing->merges);
+    Py_DecRef(pairing->moved);
+}
+
+static int pair_all(struct pairing *pairing)
+{
+    if (prepare(pairing) < 0)
+        return -1;
+    for (size_t i = 0; i < pairing->n; i++) {
+        if (pair_module(pairing, i) < 0)
+            return -1;
+    }
+    if (pair_functions_by_place(pairing) < 0 || doubled_remove(pairing) < 0 ||
+        merge_all(pairing) < 0 || importers_follow(pairing) < 0 || flush_edits(pairing) < 0)
+        return -1;
+    if (pairing->options->verbose && pair_details(pairing) < 0)
+        return -1;
+    return forget_abc_caches(pairing);
+}
+
+int pair_modules(struct plan *plan, struct module_pair *modules, size_t n,
+                 const struct pair_options *options)
+{
+    struct pairing pairing = {
+        .plan = plan,
+        .remap = plan_remap(plan),
+        .modules = modules,
+        .n = n,
+        .options = options,
+    };
+    int status = pair_all(&pairing);
+
+    finish(&pairing);
+    return status;
+}
+
+void module_pair_clear(struct module_pair *module)
+{
+    PyObject **fields[] = {&module->added, &module->removed, &module->kept, &module->taken,
+                           &module->details};
+
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        Py_DecRef(*fields[i]);
+        *fields[i] = NULL;
+    }
+}

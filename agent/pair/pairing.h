@@ -1,0 +1,129 @@
+/* Inside pair: what the walk over definitions and the data policy share.
+ *
+ *   pair.c       the walk over the names of modules; added and removed names
+ *   function.c   functions, what wraps them, closures, nested code
+ *   place.c      functions by their place in the source, wherever they are held
+ *   class.c      classes and their namespaces, enums
+ *   abc.c        abstract base classes: what others registered, and caches
+ *   data.c       which value a name of data gets
+ *   merge.c      what the new execution registered in a container that stays
+ *   doubled.c    what it registered a second time in lists elsewhere
+ *   importers.c  `from mod import CONSTANT` in other modules
+ *   details.c    what -v lists
+ *
+ * Nothing here changes what the running program can see: it adds to the plan, and writes
+ * only into objects of the new execution, which nobody else has. */
+#ifndef PYHOT_PAIRING_H
+#define PYHOT_PAIRING_H
+
+#include "cpython/introspect.h"
+#include "pair.h"
+#include "source/initialiser.h"
+
+/* The code objects of a module: qualified name -> list of them in the order of the source. */
+struct places {
+    PyObject *old, *new_; /* dicts; old is empty if the old source is not known */
+};
+
+struct pairing {
+    struct plan *plan;
+    struct remap *remap;
+    struct module_pair *modules;
+    struct body *old_bodies, *new_bodies; /* of the modules; old: code NULL if not known */
+    struct places *places;                /* of the modules */
+    size_t n;
+    const struct pair_options *options;
+    PyObject *origin; /* dict: address of a new object (int) -> its old one */
+    PyObject *edits;  /* list of (container, key, value): queued, see pairing_set */
+    PyObject *merges; /* list of (old, new, literals or None): what stays, see merge.c */
+    PyObject *moved;  /* list of (module, name, old, new): see importers.c */
+};
+
+/* A namespace: a module's dict or a class body. */
+struct scope {
+    struct pairing *pairing;
+    struct module_pair *module;
+    const struct body *old, *new_; /* NULL: not known */
+    const struct scope *outer;     /* of a class: its module */
+    PyObject *cls;                 /* the new class, or NULL */
+    PyObject *qualname;            /* of the class, or NULL */
+    PyObject *name;                /* the name whose value is being paired, or NULL */
+    bool unchanged;                /* its initialiser is the same in both sources */
+};
+
+/* --- pair.c */
+
+/* References to `old` become references to `new_`.  1: added now; 0: it cannot be, or was
+ * before (remap_get says to what); -1: exception. */
+int pairing_add(struct pairing *, PyObject *old, PyObject *new_);
+
+/* The old object of a new definition, borrowed, or NULL. */
+PyObject *pairing_origin(const struct pairing *, PyObject *new_);
+
+/* What references to `object` will refer to after the commit: borrowed. */
+PyObject *pairing_final(const struct pairing *, PyObject *object);
+
+/* Queue dict[key] = value (NULL: del) for the commit; `value` is followed through the map as
+ * it is when all pairs are known. */
+int pairing_set(struct pairing *, PyObject *dict, PyObject *key, PyObject *value);
+
+/* Queue list.append(value) or set.add(value) in the same way. */
+int pairing_insert(struct pairing *, PyObject *container, PyObject *value);
+
+/* The module of the transaction that a function or class was defined in, or NULL. */
+struct module_pair *pairing_module(const struct pairing *, PyObject *definition);
+
+/* A function or class that is defined in a module of the transaction. */
+bool is_ours(const struct pairing *, PyObject *object);
+
+/* --- function.c */
+
+/* A function or class of the transaction, or something of the standard kinds (bound method,
+ * staticmethod, property, partial, a function with a closure, ...) that wraps one. */
+bool is_definition(const struct pairing *, PyObject *object);
+
+/* Pairs two definitions and what they hold.  0, or -1. */
+int pair_values(const struct scope *, PyObject *old, PyObject *new_);
+
+/* Did the source make `old`, as a definition, for this name? */
+bool is_made_as_definition(const struct scope *, PyObject *name, PyObject *old);
+
+/* Did somebody put `old` in place of what the source made at run time, so that it has to
+ * stay?  1, 0, -1.  Pairs the original that it wraps. */
+int stays_replaced(const struct scope *, PyObject *name, PyObject *old, PyObject *new_);
+
+/* Functions that run `old` will run `new_`, and so with the code nested in them.  0, or -1. */
+int pair_code_objects(const struct scope *, PyObject *old, PyObject *new_);
+
+/* --- place.c */
+
+/* Fills pairing.places.  0, or -1. */
+int read_all_places(struct pairing *);
+
+/* The body of the class `qualname`, the last if there are several: borrowed, or NULL. */
+PyObject *class_body_at(PyObject *places, PyObject *qualname);
+
+/* Pairs all live functions of the modules with the new ones made by the same place in the
+ * source, wherever they are held.  0, or -1. */
+int pair_functions_by_place(struct pairing *);
+
+/* --- class.c */
+
+/* Pairs two classes of the transaction and their namespaces.  0, or -1. */
+int pair_classes(struct pairing *, PyObject *old, PyObject *new_);
+
+/* --- abc.c */
+
+/* Gives the new class the virtual subclasses that were registered with the old.  0, or -1. */
+int pair_abc(struct pairing *, PyObject *old, PyObject *new_);
+
+/* Answers of isinstance that abstract base classes remember may be about old classes: all are
+ * forgotten, which only costs time.  0, or -1. */
+int forget_abc_caches(struct pairing *);
+
+/* --- details.c */
+
+/* Fills the modules' `details`.  0, or -1. */
+int pair_details(struct pairing *);
+
+#endif

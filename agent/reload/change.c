@@ -1,0 +1,229 @@
+/* From what was executed aside to the program that runs it (transaction.h). */
+#include <stdlib.h>
+#include <time.h>
+
+#include "agent.h"
+#include "cpython/collector.h"
+#include "emit.h"
+#include "graveyard.h"
+#include "request.h"
+#include "transaction.h"
+
+static double now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+/* What is ours refers to old and new objects on purpose. */
+static int exclude_ours(struct reload *reload)
+{
+    struct remap *remap = plan_remap(reload->plan);
+    int status = 0;
+
+    for (size_t i = 0; status == 0 && i < reload->execution.n; i++) {
+        struct aside *aside = &reload->execution.modules[i];
+
+        status = remap_exclude(remap, aside->holder);
+        if (status == 0)
+            status = remap_exclude(remap, aside->before);
+        if (status == 0)
+            status = remap_exclude(remap, aside->shadow);
+    }
+    return status;
+}
+
+/* What references to `object` will refer to after the commit; borrowed. */
+static PyObject * final(struct plan *plan, PyObject *object)
+{
+    PyObject *new_ = remap_get(plan_remap(plan), object);
+
+    return new_ ? new_ : object;
+}
+
+/* What executed code set on a package's shadow (`pkg.setting = 1`) it meant for the package. */
+static int keep_package_writes(struct plan *plan, struct aside *package)
+{
+    PyObject *live = PyModule_GetDict(package->module), *key, *value;
+    Py_ssize_t position = 0;
+    int status = 0;
+
+    while (status == 0 && PyDict_Next(package->dict, &position, &key, &value)) {
+        if (PyDict_GetItemWithError(package->before, key) != value &&
+            PyDict_GetItemWithError(live, key) != value)
+            status = plan_set(plan, live, key, final(plan, value));
+    }
+    position = 0;
+    while (status == 0 && PyDict_Next(package->before, &position, &key, &value)) {
+        if (PyDict_Contains(package->dict, key) == 0)
+            status = plan_delete(plan, live, key);
+    }
+    return status < 0 || PyErr_Occurred() ? -1 : 0;
+}
+
+static int plan_packages(struct reload *reload)
+{
+    struct execution *e = &reload->execution;
+
+    for (size_t i = e->n_executed; i < e->n; i++) {
+        struct aside *package = &e->modules[i];
+
+        if (remap_add(plan_remap(reload->plan), package->shadow, package->module) < 0 ||
+            keep_package_writes(reload->plan, package) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int pair(struct reload *reload)
+{
+    struct execution *e = &reload->execution;
+    struct pair_options options = {
+        .data_policy = reload->options->data_policy,
+        .new_names = reload->options->new_names,
+        .keep_names = reload->options->keep_names,
+        .verbose = reload->options->flags & PYHOT_VERBOSE,
+    };
+
+    reload->pairs = calloc(e->n_executed, sizeof *reload->pairs);
+    if (!reload->pairs) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    reload->n_pairs = e->n_executed;
+    for (size_t i = 0; i < e->n_executed; i++) {
+        struct aside *aside = &e->modules[i];
+        struct member *member = member_named(reload, aside->name);
+
+        member->pair = &reload->pairs[i];
+        reload->pairs[i] = (struct module_pair){
+            .name = aside->name,
+            .module = aside->module,
+            .shadow = aside->shadow,
+            .old_dict = PyModule_GetDict(aside->module),
+            .new_dict = aside->dict,
+            .old_code = member->old_code,
+            .new_code = member->new_code,
+            .before = aside->before,
+        };
+    }
+    return pair_modules(reload->plan, reload->pairs, reload->n_pairs, &options);
+}
+
+/* What other reloads left of the modules in other places becomes the newest, too. */
+static int sweep_generations(struct reload *reload)
+{
+    struct remap *remap = plan_remap(reload->plan);
+    PyObject *list = reload->generations;
+    int status = remap_exclude(remap, list);
+
+    for (Py_ssize_t i = 0; status == 0 && i + 2 < PyList_Size(list); i += 3) {
+        PyObject *old = PyList_GetItem(list, i), *current = PyList_GetItem(list, i + 1);
+
+        if (member_named(reload, PyList_GetItem(list, i + 2))->pair && !remap_get(remap, old))
+            status = remap_add(remap, old, final(reload->plan, current));
+    }
+    return status;
+}
+
+/* The dicts of the execution are seen by nobody, so they are rewritten here: what the engine
+ * counts are references of the program. */
+static int settle_dicts(struct reload *reload)
+{
+    for (size_t i = 0; i < reload->execution.n_executed; i++) {
+        PyObject *dict = reload->execution.modules[i].dict, *key, *value;
+        Py_ssize_t position = 0;
+
+        while (PyDict_Next(dict, &position, &key, &value)) {
+            PyObject *new_ = final(reload->plan, value);
+
+            if (new_ != value && PyDict_SetItem(dict, key, new_) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static int prepare_plan(struct reload *reload)
+{
+    if (exclude_ours(reload) < 0 || pair(reload) < 0 || sweep_generations(reload) < 0 ||
+        plan_packages(reload) < 0 || settle_dicts(reload) < 0)
+        return -1;
+    reload->hooks = hooks_new(&reload->execution, plan_remap(reload->plan));
+    if (!reload->hooks || plan_resolve(reload->plan) < 0)
+        return -1;
+    for (size_t i = 0; i < reload->n_pairs; i++) {
+        if (pair_count_references(plan_remap(reload->plan), &reload->pairs[i]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Generators and threads that the execution began may run in its dicts. */
+static int keep_globals(const struct execution *e)
+{
+    PyObject **dicts = calloc(e->n_executed, sizeof *dicts);
+    int status;
+
+    if (!dicts) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < e->n_executed; i++)
+        dicts[i] = e->modules[i].dict;
+    status = graveyard_keep_globals(dicts, e->n_executed);
+    free(dicts);
+    return status;
+}
+
+static enum step commit(struct reload *reload)
+{
+    if (reload->options->flags & PYHOT_DRY_RUN)
+        return STEP_END;
+    if (hooks_find_instances(reload->hooks) < 0)
+        return STEP_ERROR;
+    if (!job_begin_commit())
+        return cancelled();
+    if (plan_commit(reload->plan) < 0)
+        return STEP_ERROR;
+    reload->committed = true;
+    if (!plan_verified(reload->plan) ||
+        hooks_hold_instances(reload->hooks, plan_remap(reload->plan)) < 0 ||
+        keep_globals(&reload->execution) < 0)
+        lose_details(reload);
+    return STEP_NEXT;
+}
+
+static void mark_reloaded(struct reload *reload)
+{
+    for (size_t i = 0; i < reload->n; i++) {
+        if (reload->members[i].result == RESULT_PENDING)
+            reload->members[i].result = RESULT_RELOADED;
+    }
+}
+
+enum step change(struct reload *reload)
+{
+    bool collecting;
+    double start = now_ms();
+    enum step step = STEP_ERROR;
+
+    emit_progress("remap", 0, 0);
+    reload->plan = plan_new();
+    if (!reload->plan || collector_pause(&collecting) < 0)
+        return STEP_ERROR;
+    if (prepare_plan(reload) == 0)
+        step = commit(reload);
+    if (step != STEP_ERROR)
+        reload->remap = remap_report(plan_remap(reload->plan));
+    collector_resume(collecting);
+    reload->gil_ms = now_ms() - start;
+    if (step == STEP_ERROR || (!reload->remap && !reload->committed))
+        return STEP_ERROR;
+    mark_reloaded(reload);
+    if (!reload->remap)
+        lose_details(reload);
+    return step;
+}

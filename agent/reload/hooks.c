@@ -1,0 +1,328 @@
+/* Calling the program's hooks (hooks.h). */
+#include "hooks.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "failure.h"
+
+enum { MAX_NESTING = 8 };
+
+/* A replaced class whose instances want to be told. */
+struct upgrade {
+    PyObject *module;                /* str: the module's name; borrowed from the class's entry */
+    PyObject *old_class, *new_class; /* borrowed: keys and values of the map */
+};
+
+struct instance {
+    PyObject *object; /* borrowed until hooks_hold_instances */
+    const struct upgrade *upgrade;
+};
+
+/* What __pyhot_after__ of one module is given. */
+struct past {
+    PyObject *module; /* str */
+    PyObject *old;    /* a module object with the old names */
+    PyObject *live;   /* dict: where the new hook is after the commit */
+};
+
+struct hooks {
+    PyObject *holder; /* list: all strong references */
+    struct past *pasts;
+    size_t n_pasts;
+    struct upgrade *upgrades;
+    size_t n_upgrades, cap_upgrades;
+    struct instance *instances;
+    size_t n_instances, cap_instances;
+    bool held, failed;
+    PyObject *migrated; /* dict, after the commit: address of an old instance -> the new one */
+};
+
+static int ignore_result(PyObject *result)
+{
+    Py_DecRef(result);
+    return result ? 0 : -1;
+}
+
+int hook_before(PyObject *module)
+{
+    PyObject *hook = PyDict_GetItemString(PyModule_GetDict(module), "__pyhot_before__");
+    int status;
+
+    if (!hook)
+        return 0;
+    Py_IncRef(hook);
+    status = ignore_result(PyObject_CallObject(hook, NULL));
+    Py_DecRef(hook);
+    return status;
+}
+
+/* --- before the change */
+
+static int add_upgrade(struct hooks *hooks, PyObject *module, PyObject *old, PyObject *new_)
+{
+    if (hooks->n_upgrades == hooks->cap_upgrades) {
+        size_t cap = hooks->cap_upgrades ? 2 * hooks->cap_upgrades : 16;
+        struct upgrade *bigger = realloc(hooks->upgrades, cap * sizeof *bigger);
+
+        if (!bigger) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        hooks->upgrades = bigger;
+        hooks->cap_upgrades = cap;
+    }
+    hooks->upgrades[hooks->n_upgrades++] = (struct upgrade){module, old, new_};
+    return 0;
+}
+
+static bool has_upgrade_hook(PyObject *class)
+{
+    PyObject *name = PyUnicode_InternFromString("__pyhot_upgrade__");
+    bool found = name && _PyType_Lookup((PyTypeObject *)class, name);
+
+    PyErr_Clear();
+    Py_DecRef(name);
+    return found;
+}
+
+/* The replaced classes among the values of `dict`, and those nested in them. */
+static int find_classes(struct hooks *hooks, struct remap *remap, PyObject *module, PyObject *dict,
+                        int depth)
+{
+    PyObject *name, *value;
+    Py_ssize_t position = 0;
+    int status = 0;
+
+    while (status == 0 && PyDict_Next(dict, &position, &name, &value)) {
+        PyObject *new_;
+
+        if (!is_type(value) || !(new_ = remap_get(remap, value)) || !is_type(new_))
+            continue;
+        if (has_upgrade_hook(new_))
+            status = add_upgrade(hooks, module, value, new_);
+        if (status == 0 && depth < MAX_NESTING)
+            status =
+                find_classes(hooks, remap, module, ((PyTypeObject *)value)->tp_dict, depth + 1);
+    }
+    return status;
+}
+
+/* A module object with the names and values of before, for __pyhot_after__. */
+static int add_past(struct hooks *hooks, const struct aside *aside, struct remap *remap)
+{
+    PyObject *old;
+    int status;
+
+    if (!PyDict_GetItemString(aside->dict, "__pyhot_after__"))
+        return 0;
+    old = PyModule_NewObject(aside->name);
+    if (!old)
+        return -1;
+    status = PyDict_Update(PyModule_GetDict(old), aside->before);
+    if (status == 0)
+        status = PyList_Append(hooks->holder, old);
+    if (status == 0)
+        status = remap_exclude(remap, PyModule_GetDict(old));
+    Py_DecRef(old);
+    hooks->pasts[hooks->n_pasts++] = (struct past){
+        .module = aside->name,
+        .old = old,
+        .live = PyModule_GetDict(aside->module),
+    };
+    return status;
+}
+
+static int prepare(struct hooks *hooks, const struct execution *e, struct remap *remap)
+{
+    hooks->holder = PyList_New(0);
+    hooks->pasts = calloc(e->n_executed + 1, sizeof *hooks->pasts);
+    if (!hooks->holder || !hooks->pasts) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < e->n_executed; i++) {
+        const struct aside *aside = &e->modules[i];
+
+        if (add_past(hooks, aside, remap) < 0 ||
+            find_classes(hooks, remap, aside->name, aside->before, 0) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+struct hooks *hooks_new(const struct execution *e, struct remap *remap)
+{
+    struct hooks *hooks = calloc(1, sizeof *hooks);
+
+    if (!hooks) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    if (prepare(hooks, e, remap) == 0)
+        return hooks;
+    hooks_free(hooks);
+    return NULL;
+}
+
+void hooks_free(struct hooks *hooks)
+{
+    if (!hooks)
+        return;
+    for (size_t i = 0; hooks->held && i < hooks->n_instances; i++)
+        Py_DecRef(hooks->instances[i].object);
+    Py_DecRef(hooks->holder);
+    Py_DecRef(hooks->migrated);
+    free(hooks->pasts);
+    free(hooks->upgrades);
+    free(hooks->instances);
+    free(hooks);
+}
+
+/* --- instances */
+
+static const struct upgrade *upgrade_of(const struct hooks *hooks, PyTypeObject *type)
+{
+    for (size_t i = 0; i < hooks->n_upgrades; i++) {
+        if ((PyObject *)type == hooks->upgrades[i].old_class)
+            return &hooks->upgrades[i];
+    }
+    for (size_t i = 0; i < hooks->n_upgrades; i++) {
+        if (PyType_IsSubtype(type, (PyTypeObject *)hooks->upgrades[i].old_class))
+            return &hooks->upgrades[i];
+    }
+    return NULL;
+}
+
+static int note_instance(PyObject *object, void *arg)
+{
+    struct hooks *hooks = arg;
+    const struct upgrade *upgrade = upgrade_of(hooks, type_of(object));
+
+    if (!upgrade)
+        return 0;
+    if (hooks->n_instances == hooks->cap_instances) {
+        size_t cap = hooks->cap_instances ? 2 * hooks->cap_instances : 256;
+        struct instance *bigger = realloc(hooks->instances, cap * sizeof *bigger);
+
+        if (!bigger) {
+            hooks->failed = true;
+            return -1;
+        }
+        hooks->instances = bigger;
+        hooks->cap_instances = cap;
+    }
+    hooks->instances[hooks->n_instances++] = (struct instance){object, upgrade};
+    return 0;
+}
+
+int hooks_find_instances(struct hooks *hooks)
+{
+    if (hooks->n_upgrades)
+        heap_visit(note_instance, hooks);
+    if (hooks->failed)
+        PyErr_NoMemory();
+    return hooks->failed ? -1 : 0;
+}
+
+/* The list of (old, new) as a dict from the old one's address.  New reference. */
+static PyObject *by_address(PyObject *migrated)
+{
+    PyObject *dict = PyDict_New();
+
+    for (Py_ssize_t i = 0; dict && i < PyList_Size(migrated); i++) {
+        PyObject *pair = PyList_GetItem(migrated, i);
+        PyObject *address = PyLong_FromVoidPtr(PyTuple_GetItem(pair, 0));
+
+        if (!address || PyDict_SetItem(dict, address, PyTuple_GetItem(pair, 1)) < 0) {
+            Py_DecRef(dict);
+            dict = NULL;
+        }
+        Py_DecRef(address);
+    }
+    return dict;
+}
+
+int hooks_hold_instances(struct hooks *hooks, struct remap *remap)
+{
+    PyObject *migrated;
+
+    if (!hooks->n_instances)
+        return 0;
+    for (size_t i = 0; i < hooks->n_instances; i++)
+        Py_IncRef(hooks->instances[i].object);
+    hooks->held = true;
+    migrated = remap_migrated(remap);
+    hooks->migrated = migrated ? by_address(migrated) : NULL;
+    Py_DecRef(migrated);
+    return hooks->migrated ? 0 : -1;
+}
+
+/* The object that took the place of a migrated instance, or the instance itself; borrowed. */
+static PyObject *current_object(const struct hooks *hooks, PyObject *object)
+{
+    PyObject *address = hooks->migrated ? PyLong_FromVoidPtr(object) : NULL;
+    PyObject *now = address ? PyDict_GetItemWithError(hooks->migrated, address) : NULL;
+
+    PyErr_Clear();
+    Py_DecRef(address);
+    return now ? now : object;
+}
+
+/* --- after the change */
+
+/* Keeps the first error; 0, or -1 with an exception of ours. */
+static int take_error(PyObject **error)
+{
+    PyObject *failure = failure_take();
+
+    if (!failure)
+        return -1;
+    if (!*error)
+        *error = failure;
+    else
+        Py_DecRef(failure);
+    return 0;
+}
+
+static int upgrade_instances(struct hooks *hooks, PyObject *module, PyObject **error)
+{
+    for (size_t i = 0; i < hooks->n_instances; i++) {
+        const struct upgrade *upgrade = hooks->instances[i].upgrade;
+        PyObject *object = current_object(hooks, hooks->instances[i].object);
+
+        if (PyUnicode_Compare(upgrade->module, module) != 0)
+            continue;
+        if (ignore_result(
+                PyObject_CallMethod(object, "__pyhot_upgrade__", "O", upgrade->old_class)) < 0 &&
+            take_error(error) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int call_after(const struct past *past, PyObject **error)
+{
+    PyObject *hook = PyDict_GetItemString(past->live, "__pyhot_after__");
+    int status = 0;
+
+    if (!hook)
+        return 0;
+    Py_IncRef(hook);
+    if (ignore_result(PyObject_CallFunctionObjArgs(hook, past->old, NULL)) < 0)
+        status = take_error(error);
+    Py_DecRef(hook);
+    return status;
+}
+
+int hooks_run(struct hooks *hooks, PyObject *name, PyObject **error)
+{
+    if (upgrade_instances(hooks, name, error) < 0)
+        return -1;
+    for (size_t i = 0; i < hooks->n_pasts; i++) {
+        if (PyUnicode_Compare(hooks->pasts[i].module, name) == 0 &&
+            call_after(&hooks->pasts[i], error) < 0)
+            return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,442 @@
+/* Finding and reading a module's source (source.h). */
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "main_guard.h"
+#include "release.h"
+
+enum {
+    MAX_SOURCE = 256 << 20,
+    READ_TRIES = 10, /* how often a file that is written while it is read is read again */
+};
+
+static void set_none(struct source *source, const char *why)
+{
+    source->state = SOURCE_NONE;
+    snprintf(source->why, sizeof source->why, "%s", why);
+}
+
+/* object.name, or NULL without an exception if it has none.  New reference. */
+static PyObject *attribute(PyObject *object, const char *name)
+{
+    PyObject *value = object ? PyObject_GetAttrString(object, name) : NULL;
+
+    if (!value || value == Py_None) {
+        Py_DecRef(value);
+        PyErr_Clear();
+        return NULL;
+    }
+    return value;
+}
+
+static PyObject *str_attribute(PyObject *object, const char *name)
+{
+    PyObject *value = attribute(object, name);
+
+    if (value && !is_str(value)) {
+        Py_DecRef(value);
+        return NULL;
+    }
+    return value;
+}
+
+/* The last part of a type's name: "zipimport.zipimporter" is "zipimporter". */
+static bool is_named(PyTypeObject *type, const char *name)
+{
+    const char *dot = strrchr(type->tp_name, '.');
+
+    return strcmp(dot ? dot + 1 : type->tp_name, name) == 0;
+}
+
+static bool ends_with(PyObject *text, const char *suffix)
+{
+    const char *utf8 = PyUnicode_AsUTF8(text);
+    size_t n = utf8 ? strlen(utf8) : 0, m = strlen(suffix);
+
+    PyErr_Clear();
+    return n >= m && strcmp(utf8 + n - m, suffix) == 0;
+}
+
+/* --- files */
+
+static bool later(struct timespec a, struct timespec b)
+{
+    return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
+}
+
+/* A link on the way that was made anew points elsewhere since: a release that was switched. */
+static void note_links(struct source *source, const char *path)
+{
+    char *copy = strdup(path);
+    struct stat st;
+
+    for (char *slash = copy; slash; *slash++ = '/') {
+        slash = strchr(slash + 1, '/');
+        if (!slash)
+            break;
+        *slash = '\0';
+        if (lstat(copy, &st) == 0 && S_ISLNK(st.st_mode) && later(st.st_ctim, source->changed))
+            source->changed = st.st_ctim;
+    }
+    free(copy);
+}
+
+static char *read_all(int fd, size_t *length)
+{
+    size_t cap = 1 << 16, n = 0;
+    char *buffer = malloc(cap);
+
+    while (buffer) {
+        ssize_t got = read(fd, buffer + n, cap - n);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 || n + (size_t)got > MAX_SOURCE) {
+            errno = got < 0 ? errno : EFBIG;
+            free(buffer);
+            return NULL;
+        }
+        if (got == 0)
+            break;
+        n += (size_t)got;
+        if (n == cap) {
+            char *bigger = realloc(buffer, cap *= 2);
+
+            if (!bigger)
+                free(buffer);
+            buffer = bigger;
+        }
+    }
+    *length = n;
+    return buffer;
+}
+
+static bool same_version(const struct stat *a, const struct stat *b)
+{
+    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* The bytes of one version of the file: a file that is replaced meanwhile is read to its end
+ * (one descriptor, one inode), one that is written meanwhile is read again.  malloc'ed, or
+ * NULL with errno.  Without the GIL. */
+static char *read_version(const char *path, size_t *length, struct stat *st)
+{
+    struct stat after;
+    char *text = NULL;
+    int fd = -1, tries = 0, error;
+
+    do {
+        free(text);
+        text = NULL;
+        if (fd >= 0)
+            close(fd);
+        /* O_NONBLOCK: a FIFO in the place of the file must not hold us up. */
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (fd < 0 || fstat(fd, st) < 0)
+            break;
+        if (!S_ISREG(st->st_mode)) {
+            errno = S_ISDIR(st->st_mode) ? EISDIR : EINVAL;
+            break;
+        }
+        text = read_all(fd, length);
+    } while (text && (fstat(fd, &after) < 0 || !same_version(st, &after)) && ++tries < READ_TRIES);
+    error = errno;
+    if (fd >= 0)
+        close(fd);
+    errno = error;
+    return text;
+}
+
+/* Reads the file into source->text.  0, or -1 with errno and no exception. */
+static int read_file(struct source *source, PyObject *path)
+{
+    PyObject *bytes = PyUnicode_EncodeFSDefault(path);
+    PyThreadState *thread;
+    struct stat st;
+    size_t length = 0;
+    char *text;
+
+    if (!bytes) {
+        PyErr_Clear();
+        errno = ENOENT;
+        return -1;
+    }
+    thread = PyEval_SaveThread();
+    text = read_version(PyBytes_AsString(bytes), &length, &st);
+    if (text) {
+        source->changed = st.st_ctim;
+        source->modified = st.st_mtim;
+        source->size = st.st_size;
+        source->on_disk = true;
+        note_links(source, PyBytes_AsString(bytes));
+    }
+    PyEval_RestoreThread(thread);
+    Py_DecRef(bytes);
+    if (!text)
+        return -1;
+    source->text = PyBytes_FromStringAndSize(text, (Py_ssize_t)length);
+    free(text);
+    if (!source->text) {
+        PyErr_Clear();
+        errno = ENOMEM;
+        return -1;
+    }
+    return 0;
+}
+
+/* A script of Python 3.8 knows its path as it was given: relative to a directory that the
+ * process may have left.  sys.path[0] is where it was found (Python/pathconfig.c). */
+static PyObject *beside_sys_path(PyObject *file)
+{
+    PyObject *path = PySys_GetObject("path");
+    PyObject *first = path && is_list(path) && PyList_Size(path) ? PyList_GetItem(path, 0) : NULL;
+    const char *name = PyUnicode_AsUTF8(file);
+    const char *slash;
+
+    if (!first || !is_str(first) || !name || *name == '/') {
+        PyErr_Clear();
+        return NULL;
+    }
+    slash = strrchr(name, '/');
+    return PyUnicode_FromFormat("%U/%s", first, slash ? slash + 1 : name);
+}
+
+static int read_from_disk(struct source *source)
+{
+    PyObject *other;
+    int status = read_file(source, source->file), error = errno;
+
+    if (status < 0 && error == ENOENT && (other = beside_sys_path(source->file))) {
+        status = read_file(source, other);
+        Py_DecRef(other);
+    }
+    PyErr_Clear();
+    if (status < 0) {
+        const char *name = PyUnicode_AsUTF8(source->file);
+
+        source->state = SOURCE_UNREADABLE;
+        snprintf(source->why, sizeof source->why, "was loaded from %.100s: %s",
+                 name ? name : "a file", strerror(error));
+        PyErr_Clear();
+    }
+    return 0;
+}
+
+/* --- loaders */
+
+/* The class in the loader's ancestry that CPython loads .py files with, or NULL. */
+static PyObject *source_file_loader(PyTypeObject *type)
+{
+    for (Py_ssize_t i = 0; type->tp_mro && i < PyTuple_Size(type->tp_mro); i++) {
+        PyObject *base = PyTuple_GetItem(type->tp_mro, i);
+
+        if (is_type(base) && is_named((PyTypeObject *)base, "SourceFileLoader"))
+            return base;
+    }
+    return NULL;
+}
+
+static PyObject *type_lookup(PyTypeObject *type, const char *name)
+{
+    PyObject *key = PyUnicode_InternFromString(name);
+    PyObject *found = key ? _PyType_Lookup(type, key) : NULL;
+
+    Py_DecRef(key);
+    PyErr_Clear();
+    return found;
+}
+
+/* Does the loader have the method, and not just the one of SourceFileLoader? */
+static bool has_own(PyObject *loader, const char *method)
+{
+    PyObject *base = loader ? source_file_loader(type_of(loader)) : NULL;
+    PyObject *found = loader ? type_lookup(type_of(loader), method) : NULL;
+
+    return found && (!base || type_lookup((PyTypeObject *)base, method) != found);
+}
+
+/* The zip file's directory is read afresh, not taken from zipimport's cache: the archive may
+ * have been replaced.  New reference to bytes, or NULL with an exception. */
+static PyObject *read_zip(PyObject *loader, PyObject *file)
+{
+    PyObject *zipimport = PyDict_GetItemString(PyImport_GetModuleDict(), "zipimport");
+    PyObject *archive = str_attribute(loader, "archive");
+    PyObject *directory = NULL, *key = NULL, *entry = NULL, *text = NULL;
+
+    if (zipimport && archive)
+        directory = PyObject_CallMethod(zipimport, "_read_directory", "O", archive);
+    if (directory)
+        key =
+            PyUnicode_Substring(file, PyUnicode_GetLength(archive) + 1, PyUnicode_GetLength(file));
+    if (key)
+        entry = PyObject_GetItem(directory, key);
+    if (entry)
+        text = PyObject_CallMethod(zipimport, "_get_data", "OO", archive, entry);
+    if (!text && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ImportError, "zipimport is gone");
+    Py_DecRef(entry);
+    Py_DecRef(key);
+    Py_DecRef(directory);
+    Py_DecRef(archive);
+    return text;
+}
+
+static void unreadable_by_exception(struct source *source)
+{
+    PyObject *type, *value, *traceback;
+    PyObject *text;
+    const char *utf8;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    text = value ? PyObject_Str(value) : NULL;
+    utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
+    source->state = SOURCE_UNREADABLE;
+    snprintf(source->why, sizeof source->why, "cannot be read by its loader: %.110s",
+             utf8 ? utf8 : "no reason given");
+    PyErr_Clear();
+    Py_DecRef(text);
+    Py_DecRef(type);
+    Py_DecRef(value);
+    Py_DecRef(traceback);
+}
+
+static int read_by_loader(struct source *source)
+{
+    if (is_named(type_of(source->loader), "zipimporter"))
+        source->text = read_zip(source->loader, source->file);
+    else if (source->file && has_own(source->loader, "get_data"))
+        source->text = PyObject_CallMethod(source->loader, "get_data", "O", source->file);
+    else
+        source->text = PyObject_CallMethod(source->loader, "get_source", "O", source->name);
+    if (source->text && type_of(source->text) != &PyBytes_Type && !is_str(source->text)) {
+        Py_DecRef(source->text);
+        source->text = NULL;
+        set_none(source, "has a loader that gives no source");
+    } else if (!source->text) {
+        unreadable_by_exception(source);
+    }
+    return 0;
+}
+
+/* Why a module with this loader has no source, or NULL. */
+static const char *why_no_source(PyObject *name, PyObject *loader)
+{
+    static const struct {
+        const char *type, *why;
+    } loaders[] = {
+        {"BuiltinImporter", "is built into the interpreter"},
+        {"FrozenImporter", "is frozen into the interpreter"},
+        {"ExtensionFileLoader", "is an extension module"},
+        {"SourcelessFileLoader", "was loaded from byte code without source"},
+        {"_NamespaceLoader", "is a namespace package"},
+        {"NamespaceLoader", "is a namespace package"},
+    };
+    PyTypeObject *type;
+
+    if (!loader)
+        return NULL;
+    type = is_type(loader) ? (PyTypeObject *)loader : type_of(loader);
+    if (is_named(type, "BuiltinImporter") &&
+        PyUnicode_CompareWithASCIIString(name, "__main__") == 0)
+        return "was not run from a file";
+    for (size_t i = 0; i < sizeof loaders / sizeof *loaders; i++) {
+        if (is_named(type, loaders[i].type))
+            return loaders[i].why;
+    }
+    return NULL;
+}
+
+/* The name that the module's code has as co_filename.  New reference or NULL. */
+static PyObject *file_of(PyObject *dict, PyObject *spec, PyObject *loader)
+{
+    PyObject *file = NULL, *value;
+
+    if (loader && source_file_loader(type_of(loader)))
+        file = str_attribute(loader, "path");
+    value = PyDict_GetItemString(dict, "__file__");
+    if (!file && value && is_str(value)) {
+        Py_IncRef(value);
+        file = value;
+    }
+    if (!file)
+        file = str_attribute(spec, "origin");
+    return file;
+}
+
+static void follow_release(struct source *source)
+{
+    PyObject *successor = release_successor(source->file);
+
+    if (successor) {
+        Py_DecRef(source->file);
+        source->file = successor;
+    }
+}
+
+int source_read(struct source *source, PyObject *name, PyObject *module)
+{
+    PyObject *dict = PyModule_GetDict(module);
+    PyObject *spec = dict ? PyDict_GetItemString(dict, "__spec__") : NULL;
+    const char *why;
+
+    memset(source, 0, sizeof *source);
+    source->name = name;
+    Py_IncRef(name);
+    if (!dict)
+        return -1;
+    source->loader = attribute(spec, "loader");
+    if (!source->loader) {
+        source->loader = PyDict_GetItemString(dict, "__loader__");
+        if (source->loader == Py_None)
+            source->loader = NULL;
+        Py_IncRef(source->loader);
+    }
+    source->file = file_of(dict, spec, source->loader);
+    why = why_no_source(name, source->loader);
+    if (!why && source->file && ends_with(source->file, ".pyc"))
+        why = "was loaded from byte code without source";
+    if (!why && !source->file && !has_own(source->loader, "get_source"))
+        why = "has no file";
+    if (why) {
+        set_none(source, why);
+        return 0;
+    }
+    source->loaded_file = source->file;
+    Py_IncRef(source->file);
+    if (source->loader &&
+        (has_own(source->loader, "get_data") || has_own(source->loader, "get_source")))
+        return read_by_loader(source);
+    follow_release(source);
+    return read_from_disk(source);
+}
+
+void source_clear(struct source *source)
+{
+    Py_DecRef(source->name);
+    Py_DecRef(source->loaded_file);
+    Py_DecRef(source->file);
+    Py_DecRef(source->text);
+    Py_DecRef(source->loader);
+    memset(source, 0, sizeof *source);
+}
+
+PyObject *source_compile(const struct source *source)
+{
+    PyObject *file = source->file ? source->file : source->name;
+
+    if (PyUnicode_CompareWithASCIIString(source->name, "__main__") == 0)
+        return compile_without_main(source->text, file);
+    /* Loaders that rewrite what they load (type checkers' import hooks) do it here. */
+    if (has_own(source->loader, "source_to_code"))
+        return PyObject_CallMethod(source->loader, "source_to_code", "OO", source->text, file);
+    return compile_exec(source->text, file, 0);
+}

@@ -1,0 +1,184 @@
+/* Reading the frames of all threads (frames.h). */
+#include "frames.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpython/frame.h"
+#include "cpython/introspect.h"
+#include "cpython/version.h"
+
+/* Thread._name (Lib/threading.py, 3.8 to 3.15) of the thread with this identifier, past any
+ * property of a subclass; otherwise the identifier.  New reference. */
+static PyObject *thread_name(PyObject *identifier)
+{
+    PyObject *active = loaded_attribute("threading", "_active");
+    PyObject *thread = active && is_dict(active) ? dict_lookup(active, identifier) : NULL;
+    PyObject *key = PyUnicode_InternFromString("_name"), *name = NULL;
+
+    if (thread && key && !_PyType_Lookup(type_of(thread), key))
+        name = PyObject_GenericGetAttr(thread, key);
+    PyErr_Clear();
+    Py_DecRef(key);
+    if (name && is_str(name))
+        return name;
+    Py_DecRef(name);
+    return PyUnicode_FromFormat("thread %S", identifier);
+}
+
+static long line_of(PyObject *frame)
+{
+    PyObject *line = builtin_attribute(frame, &PyFrame_Type, "f_lineno");
+    long number = line && is_int(line) ? PyLong_AsLong(line) : 0;
+
+    Py_DecRef(line);
+    return number;
+}
+
+static void drop(struct running_frame *frame)
+{
+    Py_DecRef(frame->frame);
+    Py_DecRef(frame->code);
+    Py_DecRef(frame->globals);
+    Py_DecRef(frame->thread);
+    Py_DecRef(frame->function);
+    Py_DecRef(frame->file);
+}
+
+/* Adds `frame`, a new reference that is taken.  0, or -1 with an exception. */
+static int add_frame(struct running_frames *frames, PyObject *frame, PyObject *thread)
+{
+    if (frames->n == frames->cap) {
+        size_t cap = frames->cap ? frames->cap * 2 : 64;
+        struct running_frame *items = realloc(frames->items, cap * sizeof *items);
+        if (!items) {
+            Py_DecRef(frame);
+            PyErr_NoMemory();
+            return -1;
+        }
+        frames->items = items;
+        frames->cap = cap;
+    }
+    struct running_frame *added = &frames->items[frames->n++];
+    PyObject *code = builtin_attribute(frame, &PyFrame_Type, "f_code");
+    Py_IncRef(thread);
+    *added = (struct running_frame){
+        .frame = frame,
+        .code = code,
+        .globals = builtin_attribute(frame, &PyFrame_Type, "f_globals"),
+        .thread = thread,
+        .function = code ? PyObject_GetAttrString(code, "co_name") : NULL,
+        .file = code ? PyObject_GetAttrString(code, "co_filename") : NULL,
+        .line = line_of(frame),
+    };
+    if (added->globals && added->function && added->file)
+        return 0;
+    if (!PyErr_Occurred())
+        PyErr_SetString(PyExc_RuntimeError, "pyhot: a frame without code");
+    return -1;
+}
+
+static int add_thread(struct running_frames *frames, PyObject *identifier, PyObject *top)
+{
+    PyObject *thread = thread_name(identifier), *frame = top;
+    int result = thread ? 0 : -1;
+
+    Py_IncRef(frame);
+    while (result == 0 && frame && frame != Py_None) {
+        PyObject *back = builtin_attribute(frame, &PyFrame_Type, "f_back");
+        result = add_frame(frames, frame, thread);
+        frame = back;
+    }
+    Py_DecRef(frame);
+    Py_DecRef(thread);
+    return result;
+}
+
+int running_frames_read(struct running_frames *frames)
+{
+    PyObject *current = PySys_GetObject("_current_frames"), *identifier, *frame;
+    PyObject *threads = current ? PyObject_CallFunctionObjArgs(current, NULL) : NULL;
+    Py_ssize_t position = 0;
+    int result = 0;
+
+    memset(frames, 0, sizeof *frames);
+    frame_layout_known(); /* now, as it runs code to find out */
+    while (threads && result == 0 && PyDict_Next(threads, &position, &identifier, &frame))
+        result = add_thread(frames, identifier, frame);
+    Py_DecRef(threads);
+    return result < 0 || PyErr_Occurred() ? -1 : 0;
+}
+
+void running_frames_clear(struct running_frames *frames)
+{
+    for (size_t i = 0; i < frames->n; i++)
+        drop(&frames->items[i]);
+    free(frames->items);
+    memset(frames, 0, sizeof *frames);
+}
+
+PyObject *frame_title(const struct running_frame *frame)
+{
+    return PyUnicode_FromFormat("frame of %U in %U() line %ld", frame->thread, frame->function,
+                                frame->line);
+}
+
+/* The names of the places in frame_fields.locals, in their order: from 3.11 on a cell variable
+ * that is an argument has one place, not two (Objects/codeobject.c).  New reference. */
+static PyObject *names_of_locals(PyObject *code)
+{
+    PyObject *variables = PyObject_GetAttrString(code, "co_varnames");
+    PyObject *cells = PyObject_GetAttrString(code, "co_cellvars");
+    PyObject *outer = PyObject_GetAttrString(code, "co_freevars");
+    PyObject *names = variables ? PySequence_List(variables) : NULL;
+    int result = names && cells && outer ? 0 : -1;
+
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_Size(cells); i++) {
+        PyObject *name = PyTuple_GetItem(cells, i);
+        int shared = cpython_minor() >= 11 ? PySequence_Contains(variables, name) : 0;
+        result = shared ? (shared < 0 ? -1 : 0) : PyList_Append(names, name);
+    }
+    for (Py_ssize_t i = 0; result == 0 && i < PyTuple_Size(outer); i++)
+        result = PyList_Append(names, PyTuple_GetItem(outer, i));
+    Py_DecRef(variables);
+    Py_DecRef(cells);
+    Py_DecRef(outer);
+    if (result == 0)
+        return names;
+    Py_DecRef(names);
+    return NULL;
+}
+
+/* The value of the variable in this place: a new reference, or NULL. */
+static PyObject *value_in(PyObject *place)
+{
+    if (place && type_of(place) == &PyCell_Type)
+        return PyCell_Get(place);
+    Py_IncRef(place);
+    return place;
+}
+
+int frame_locals(const struct running_frame *frame,
+                 int (*visit)(PyObject *name, PyObject *value, void *arg), void *arg)
+{
+    PyObject *names = names_of_locals(frame->code);
+    struct frame_fields fields;
+    bool known = frame_layout_known();
+    int result = !names || (known && !frame_open(frame->frame, &fields)) ? -1 : 0;
+    size_t n = result == 0 ? (size_t)PyList_Size(names) : 0;
+
+    if (known && n > fields.n_locals)
+        n = fields.n_locals;
+    for (size_t i = 0; result == 0 && i < n; i++) {
+        PyObject *name = PyList_GetItem(names, (Py_ssize_t)i), *value = NULL;
+        if (known)
+            value = value_in(fields.locals[i]);
+        else if (PyFrame_GetVar)
+            value = PyFrame_GetVar((PyFrameObject *)frame->frame, name);
+        PyErr_Clear(); /* not bound */
+        result = value ? visit(name, value, arg) : 0;
+        Py_DecRef(value);
+    }
+    Py_DecRef(names);
+    return result;
+}

@@ -1,0 +1,75 @@
+/* Who leads to an object: the process as a graph, searched breadth first from the modules and the
+ * running frames, so that the way found to each object is a shortest one.
+ *
+ * The GIL is held from graph_search to graph_free, the collector is paused, and no object that
+ * existed before may be freed in between.  All memory is malloc'ed. */
+#ifndef PYHOT_STALE_GRAPH_H
+#define PYHOT_STALE_GRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cpython/api.h"
+
+#define GRAPH_NONE UINT32_MAX
+
+enum { MAX_HOLDERS = 32, MAX_SAMPLES = 3 };
+
+/* Something looked for. */
+struct graph_target {
+    PyObject *object;              /* borrowed */
+    uint32_t node;                 /* GRAPH_NONE: nothing leads to it */
+    size_t n_holders;              /* references from objects that something leads to */
+    uint32_t holders[MAX_HOLDERS]; /* the nearest of them: nodes */
+    size_t instances;              /* of a class: objects of exactly this type */
+    uint32_t samples[MAX_SAMPLES]; /* the nearest of them: nodes */
+    size_t n_samples;
+};
+
+struct graph_node {
+    PyObject *object;
+    uint32_t parent; /* a node; with GRAPH_ROOT: an index of roots */
+    uint32_t target; /* an index of targets, or GRAPH_NONE */
+};
+
+#define GRAPH_ROOT 0x80000000u
+
+struct graph {
+    PyObject **objects; /* all that the collector knows */
+    size_t n_objects, cap_objects;
+    struct graph_node *nodes;
+    size_t n_nodes, cap_nodes;
+    uint32_t *table; /* object -> node + 1, open-addressed */
+    size_t table_size;
+    uint32_t *queue;
+    size_t head, tail, cap_queue;
+    char **roots; /* their names */
+    size_t n_roots, cap_roots;
+    struct graph_target *targets;
+    size_t n_targets, cap_targets;
+    uint32_t *target_table;
+    size_t target_table_size;
+    uint32_t current;
+    bool out_of_memory;
+};
+
+/* Functions that can fail return 0, or -1 with MemoryError.  The caller holds one reference to
+ * each target. */
+int graph_read_heap(struct graph *);
+int graph_add_target(struct graph *, PyObject *object);
+
+/* `name` is what a path from here begins with. */
+int graph_add_root(struct graph *, PyObject *object, const char *name);
+
+/* After all targets and roots. */
+int graph_search(struct graph *);
+void graph_clear(struct graph *);
+
+/* The target that `object` is, or NULL. */
+struct graph_target *graph_target_of(const struct graph *, const PyObject *object);
+
+/* Does the way to `node` lead over `object`? */
+bool graph_leads_over(const struct graph *, uint32_t node, const PyObject *object);
+
+#endif

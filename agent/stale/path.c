@@ -1,0 +1,380 @@
+/* Naming references: by which attribute, key or index one object refers to another
+ * (path.h).  A namespace (the dict of a module, a class or an instance) has no name of its
+ * own in a path: what is in it is an attribute of its owner. */
+#include "path.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpython/deque.h"
+#include "cpython/introspect.h"
+#include "cpython/shared_keys.h"
+
+enum { MAX_KEY = 60, FIRST_STEPS = 8, LAST_STEPS = 24 };
+
+struct path {
+    const struct graph *graph;
+    char *text;     /* malloc'ed; NULL: out of memory */
+    bool namespace; /* `text` names the owner of the dict that we are at */
+};
+
+static void extend(struct path *path, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void extend(struct path *path, const char *format, ...)
+{
+    char suffix[256], *text = NULL;
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(suffix, sizeof suffix, format, args);
+    va_end(args);
+    if (path->text && asprintf(&text, "%s%s", path->text, suffix) < 0)
+        text = NULL;
+    free(path->text);
+    path->text = text;
+}
+
+static void wrap_in_list(struct path *path, Py_ssize_t index)
+{
+    char *text = NULL;
+
+    if (path->text && asprintf(&text, "list(%s)[%zd]", path->text, index) < 0)
+        text = NULL;
+    free(path->text);
+    path->text = text;
+}
+
+/* --- keys */
+
+static bool is_identifier(const char *text)
+{
+    if (!text || (*text >= '0' && *text <= '9') || !*text)
+        return false;
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (!(c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+              (c >= 'A' && c <= 'Z') || c >= 0x80))
+            return false;
+    }
+    return true;
+}
+
+/* Has the key a repr that runs no Python code and that a person can type? */
+static bool is_literal(PyObject *key)
+{
+    PyTypeObject *type = type_of(key);
+
+    if (type == &PyTuple_Type) {
+        for (Py_ssize_t i = 0; i < PyTuple_Size(key); i++) {
+            if (!is_literal(PyTuple_GetItem(key, i)))
+                return false;
+        }
+        return true;
+    }
+    return type == &PyUnicode_Type || type == &PyLong_Type || type == &PyBytes_Type ||
+           type == &PyBool_Type || type == &PyFloat_Type || key == Py_None;
+}
+
+static void extend_by_key(struct path *path, PyObject *key, bool namespace)
+{
+    const char *name = type_of(key) == &PyUnicode_Type ? PyUnicode_AsUTF8(key) : NULL;
+    PyObject *repr;
+    const char *text;
+
+    if (namespace && is_identifier(name)) {
+        extend(path, ".%.200s", name);
+        return;
+    }
+    repr = is_literal(key) ? PyObject_Repr(key) : NULL;
+    text = repr ? PyUnicode_AsUTF8(repr) : NULL;
+    if (!text)
+        extend(path, "[<%.100s object>]", type_of(key)->tp_name);
+    else if (strlen(text) > MAX_KEY)
+        extend(path, "[%.*s...]", MAX_KEY, text);
+    else
+        extend(path, "[%s]", text);
+    Py_DecRef(repr);
+    PyErr_Clear();
+}
+
+static bool step_from_dict(struct path *path, PyObject *dict, PyObject *object, bool namespace)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0, index = 0;
+
+    while (PyDict_Next(dict, &position, &key, &value)) {
+        if (value == object) {
+            extend_by_key(path, key, namespace);
+            return true;
+        }
+    }
+    for (position = 0; PyDict_Next(dict, &position, &key, &value); index++) {
+        if (key == object) {
+            wrap_in_list(path, index);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- sequences and sets */
+
+static bool step_from_sequence(struct path *path, PyObject *holder, PyObject *object)
+{
+    bool tuple = is_tuple(holder);
+    Py_ssize_t n = tuple ? PyTuple_Size(holder) : PyList_Size(holder);
+
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *item = tuple ? PyTuple_GetItem(holder, i) : PyList_GetItem(holder, i);
+        if (item == object) {
+            extend(path, "[%zd]", i);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool step_from_set(struct path *path, PyObject *set, PyObject *object)
+{
+    Py_ssize_t position = 0, index = 0;
+    Py_hash_t hash;
+    PyObject *key;
+
+    for (; _PySet_NextEntry(set, &position, &key, &hash); index++) {
+        if (key == object) {
+            wrap_in_list(path, index);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool step_from_deque(struct path *path, PyObject *deque, PyObject *object)
+{
+    Py_ssize_t n = PySequence_Size(deque);
+
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *item = PySequence_GetItem(deque, i);
+        bool found = item == object;
+        Py_DecRef(item);
+        if (found) {
+            extend(path, "[%zd]", i);
+            return true;
+        }
+    }
+    PyErr_Clear();
+    return false;
+}
+
+/* --- attributes */
+
+/* Reads a C member of the object: a slot of a class, `__func__` of a method, ... */
+static bool is_member(PyObject *descriptor, PyObject *holder, PyObject *object)
+{
+    PyObject *(*get)(PyObject *, PyObject *, PyObject *) =
+        (PyObject * (*)(PyObject *, PyObject *, PyObject *)) type_of(descriptor)->tp_descr_get;
+    PyObject *value = get(descriptor, holder, (PyObject *)type_of(holder));
+
+    PyErr_Clear();
+    Py_DecRef(value);
+    return value == object;
+}
+
+static PyObject *namespace_of(PyTypeObject *type)
+{
+    PyObject *dict = type->tp_dict;
+
+    if (PyType_GetDict)
+        dict = PyType_GetDict(type); /* a static type of 3.12 has its dict elsewhere */
+    else
+        Py_IncRef(dict);
+    return dict;
+}
+
+static bool step_over_member(struct path *path, PyObject *holder, PyObject *object)
+{
+    PyObject *mro = type_of(holder)->tp_mro;
+    bool found = false;
+
+    for (Py_ssize_t i = 0; mro && !found && i < PyTuple_Size(mro); i++) {
+        PyObject *class = PyTuple_GetItem(mro, i);
+        PyObject *dict = is_type(class) ? namespace_of((PyTypeObject *)class) : NULL;
+        PyObject *name, *value;
+        Py_ssize_t position = 0;
+        while (dict && !found && PyDict_Next(dict, &position, &name, &value)) {
+            found = type_of(value) == &PyMemberDescr_Type && is_member(value, holder, object);
+            if (found)
+                extend(path, ".%.200s", PyUnicode_AsUTF8(name));
+        }
+        Py_DecRef(dict);
+    }
+    return found;
+}
+
+/* Is `name` an attribute that the instance has of its own, and is `object` its value?  From
+ * 3.11 on attributes may lie in the instance without a dict; PyObject_GenericGetAttr reads them
+ * there, and runs no Python code for a name that the class does not know. */
+static bool is_attribute(PyObject *holder, PyObject *name, PyObject *object)
+{
+    PyObject *value;
+
+    if (!is_str(name) || _PyType_Lookup(type_of(holder), name))
+        return false;
+    value = PyObject_GenericGetAttr(holder, name);
+    PyErr_Clear();
+    Py_DecRef(value);
+    return value == object;
+}
+
+static bool step_over_shared_name(struct path *path, PyObject *holder, PyObject *object)
+{
+    PyTypeObject *class = type_of(holder);
+
+    if (!shared_keys_known() || !is_heap_class((PyObject *)class))
+        return false;
+    for (size_t i = 0; i < shared_keys_count(class); i++) {
+        PyObject *name = shared_keys_name(class, i);
+        if (name && is_attribute(holder, name, object)) {
+            extend(path, ".%.200s", PyUnicode_AsUTF8(name));
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool step_from_function(struct path *path, PyObject *function, PyObject *object)
+{
+    PyObject **attributes = _PyObject_GetDictPtr(function);
+
+    if (object == PyFunction_GetClosure(function))
+        extend(path, ".__closure__");
+    else if (object == PyFunction_GetDefaults(function))
+        extend(path, ".__defaults__");
+    else if (object == PyFunction_GetKwDefaults(function))
+        extend(path, ".__kwdefaults__");
+    else if (object == PyFunction_GetGlobals(function))
+        extend(path, ".__globals__");
+    else if (attributes && object == *attributes)
+        path->namespace = true;
+    else
+        return false;
+    return true;
+}
+
+static bool step_from_class(struct path *path, PyObject *class, PyObject *object)
+{
+    PyTypeObject *type = (PyTypeObject *)class;
+
+    if (object == type->tp_dict)
+        path->namespace = true;
+    else if (object == type->tp_bases)
+        extend(path, ".__bases__");
+    else if (object == (PyObject *)type->tp_base)
+        extend(path, ".__base__");
+    else if (object == type->tp_mro)
+        extend(path, ".__mro__");
+    else
+        return false;
+    return true;
+}
+
+static bool step_from_instance(struct path *path, PyObject *holder, PyObject *object)
+{
+    if (step_over_member(path, holder, object))
+        return true;
+    if (!has_instance_dict(holder))
+        return false;
+    if (step_over_shared_name(path, holder, object))
+        return true;
+    path->namespace = type_of(object) == &PyDict_Type;
+    return path->namespace;
+}
+
+/* --- steps */
+
+static bool take_step(struct path *path, PyObject *holder, PyObject *object, bool namespace)
+{
+    if (is_dict(holder) && step_from_dict(path, holder, object, namespace))
+        return true;
+    if ((is_list(holder) || is_tuple(holder)) && step_from_sequence(path, holder, object))
+        return true;
+    if ((PyType_IsSubtype(type_of(holder), &PySet_Type) ||
+         PyType_IsSubtype(type_of(holder), &PyFrozenSet_Type)) &&
+        step_from_set(path, holder, object))
+        return true;
+    if (is_deque(holder) && step_from_deque(path, holder, object))
+        return true;
+    if (type_of(holder) == &PyFunction_Type && step_from_function(path, holder, object))
+        return true;
+    if (is_type(holder) && step_from_class(path, holder, object))
+        return true;
+    if (type_of(holder) == &PyCell_Type) {
+        extend(path, ".cell_contents");
+        return true;
+    }
+    if (PyType_IsSubtype(type_of(holder), &PyModule_Type) && object == PyModule_GetDict(holder)) {
+        path->namespace = true;
+        return true;
+    }
+    if (object == (PyObject *)type_of(holder)) {
+        extend(path, ".__class__");
+        return true;
+    }
+    return step_from_instance(path, holder, object);
+}
+
+static void step(struct path *path, PyObject *holder, PyObject *object)
+{
+    bool namespace = path->namespace;
+
+    path->namespace = false;
+    if (!take_step(path, holder, object, namespace))
+        extend(path, type_of(holder) == &PyFrame_Type ? ", <%.100s>" : ".<%.100s>",
+               type_of(object)->tp_name);
+}
+
+/* The nodes from the root to `node`, malloc'ed; NULL without memory. */
+static uint32_t *way_to(const struct graph *graph, uint32_t node, size_t *n)
+{
+    uint32_t *way, at;
+    size_t length = 0;
+
+    for (at = node; !(at & GRAPH_ROOT); at = graph->nodes[at].parent)
+        length++;
+    *n = length;
+    way = malloc(length * sizeof *way);
+    for (at = node; way && length; at = graph->nodes[at].parent)
+        way[--length] = at;
+    return way;
+}
+
+PyObject *path_to(const struct graph *graph, uint32_t node, PyObject *object)
+{
+    size_t n;
+    uint32_t *way = way_to(graph, node, &n);
+    struct path path = {.graph = graph};
+    PyObject *text;
+
+    if (!way)
+        return PyErr_NoMemory();
+    path.text = strdup(graph->roots[graph->nodes[way[0]].parent & ~GRAPH_ROOT]);
+    path.namespace = is_dict(graph->nodes[way[0]].object);
+    for (size_t i = 1; i < n; i++) {
+        if (i == FIRST_STEPS && n > FIRST_STEPS + LAST_STEPS) {
+            extend(&path, " ... ");
+            i = n - LAST_STEPS; /* a long chain of like objects */
+            path.namespace = false;
+        }
+        step(&path, graph->nodes[way[i - 1]].object, graph->nodes[way[i]].object);
+    }
+    if (object)
+        step(&path, graph->nodes[node].object, object);
+    text = path.text ? PyUnicode_DecodeUTF8(path.text, (Py_ssize_t)strlen(path.text), "replace")
+                     : PyErr_NoMemory();
+    free(path.text);
+    free(way);
+    return text;
+}

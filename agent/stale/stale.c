@@ -1,0 +1,223 @@
+/* list-stale: which modules differ from their source (stale.h). */
+#include "stale.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "agent.h"
+#include "cpython/introspect.h"
+#include "diff.h"
+#include "emit.h"
+#include "objects.h"
+#include "request.h"
+#include "source.h"
+#include "source/loaded.h"
+#include "source/source.h"
+
+enum module_state { FRESH, STALE, NO_SOURCE, UNREADABLE };
+
+static const char *const state_names[] = {"fresh", "stale", "no-source", "unreadable"};
+
+struct module_report {
+    PyObject *file; /* str or NULL */
+    enum module_state state;
+    char why[256]; /* NO_SOURCE, UNREADABLE: "is built into the interpreter" */
+    bool known;    /* what was loaded is known as code, not only by the live objects */
+    struct comparison comparison;
+};
+
+/* The exception of the compilation becomes the reason.  -1 if it is not one of the source. */
+static int take_reason(struct module_report *report)
+{
+    PyObject *type, *value, *traceback, *text;
+    const char *utf8;
+
+    if (PyErr_ExceptionMatches(PyExc_MemoryError))
+        return -1;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    text = value ? PyObject_Str(value) : NULL;
+    utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
+    snprintf(report->why, sizeof report->why, "does not compile: %s: %s",
+             ((PyTypeObject *)type)->tp_name, utf8 ? utf8 : "");
+    PyErr_Clear();
+    Py_DecRef(text);
+    Py_DecRef(type);
+    Py_DecRef(value);
+    Py_DecRef(traceback);
+    return 0;
+}
+
+static int compare(PyObject *module, const struct source *source, struct module_report *report)
+{
+    struct codes codes;
+    int result = codes_read(module, source, &codes);
+
+    if (!codes.disk) {
+        report->state = UNREADABLE;
+        result = take_reason(report);
+    } else if (result == 0) {
+        report->known = codes.memory != NULL;
+        result = codes.memory ? stale_compare_code(codes.memory, codes.disk, &report->comparison)
+                              : stale_compare_live(PyModule_GetDict(module), codes.disk,
+                                                   &report->comparison);
+        report->state = PyList_Size(report->comparison.changes) ? STALE : FRESH;
+    }
+    codes_clear(&codes);
+    return result;
+}
+
+static int inspect(PyObject *name, PyObject *module, struct module_report *report)
+{
+    struct source source = {0};
+    int result = source_read(&source, name, module);
+
+    report->comparison.changes = PyList_New(0);
+    if (result == 0 && report->comparison.changes) {
+        report->file = source.file;
+        Py_IncRef(report->file);
+        snprintf(report->why, sizeof report->why, "%s", source.why);
+        if (source.state == SOURCE_READ)
+            result = compare(module, &source, report);
+        else
+            report->state = source.state == SOURCE_NONE ? NO_SOURCE : UNREADABLE;
+    } else {
+        result = -1;
+    }
+    source_clear(&source);
+    return result;
+}
+
+static void report_clear(struct module_report *report)
+{
+    Py_DecRef(report->file);
+    Py_DecRef(report->comparison.changes);
+}
+
+/* Is the name in sys.modules only another one for a module that is there under its own, as
+ * os.path and __mp_main__ are? */
+static bool is_alias(PyObject *name, PyObject *module)
+{
+    PyObject *own = dict_get(PyModule_GetDict(module), "__name__");
+
+    return own && is_str(own) && PyUnicode_Compare(own, name) != 0 &&
+           dict_lookup(PyImport_GetModuleDict(), own) == module;
+}
+
+/* The loaded modules as a list of (name, module), in the order of sys.modules. */
+static PyObject *all_modules(void)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    PyObject *list = PyList_New(0), *name, *module;
+    Py_ssize_t position = 0;
+
+    while (list && PyDict_Next(modules, &position, &name, &module)) {
+        if (!is_str(name) || !PyType_IsSubtype(type_of(module), &PyModule_Type) ||
+            is_alias(name, module))
+            continue;
+        PyObject *pair = PyTuple_Pack(2, name, module);
+        if (!pair || PyList_Append(list, pair) < 0) {
+            Py_DecRef(list);
+            list = NULL;
+        }
+        Py_DecRef(pair);
+    }
+    return list;
+}
+
+static PyObject *named_modules(PyObject *names)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    PyObject *list = PyList_New(0);
+
+    for (Py_ssize_t i = 0; list && i < PyList_Size(names); i++) {
+        PyObject *name = PyList_GetItem(names, i);
+        PyObject *module = PyDict_GetItemWithError(modules, name);
+        if (!module || !PyType_IsSubtype(type_of(module), &PyModule_Type)) {
+            const char *text = PyUnicode_AsUTF8(name);
+            if (!PyErr_Occurred())
+                job_fail("not-loaded", 3, "list-stale without names shows all modules",
+                         "no module %s is loaded", text ? text : "of that name");
+            Py_DecRef(list);
+            return NULL;
+        }
+        PyObject *pair = PyTuple_Pack(2, name, module);
+        if (!pair || PyList_Append(list, pair) < 0) {
+            Py_DecRef(list);
+            list = NULL;
+        }
+        Py_DecRef(pair);
+    }
+    return list;
+}
+
+static PyObject *describe(PyObject *name, const struct module_report *report)
+{
+    return Py_BuildValue("{s:O,s:O,s:s,s:z,s:s,s:N,s:O}", "name", name, "file",
+                         report->file ? report->file : Py_None, "state", state_names[report->state],
+                         "why", *report->why ? report->why : NULL, "compared_with",
+                         report->known ? "code" : "objects", "lines_moved",
+                         PyBool_FromLong(report->comparison.lines_moved), "changes",
+                         report->comparison.changes);
+}
+
+/* Appends a description of the module (with `names_only`: the name of a stale one). */
+static int inspect_into(PyObject *list, PyObject *pair, bool names_only)
+{
+    struct module_report report = {0};
+    PyObject *name = PyTuple_GetItem(pair, 0);
+    int result = inspect(name, PyTuple_GetItem(pair, 1), &report);
+
+    if (result == 0 && names_only) {
+        result = report.state == STALE ? PyList_Append(list, name) : 0;
+    } else if (result == 0) {
+        PyObject *entry = describe(name, &report);
+        result = entry ? PyList_Append(list, entry) : -1;
+        Py_DecRef(entry);
+    }
+    report_clear(&report);
+    return result;
+}
+
+/* Takes the reference to `modules`. */
+static PyObject *inspect_all(PyObject *modules, bool names_only)
+{
+    PyObject *list = modules ? PyList_New(0) : NULL;
+    Py_ssize_t n = list ? PyList_Size(modules) : 0;
+
+    for (Py_ssize_t i = 0; list && i < n; i++) {
+        int result = inspect_into(list, PyList_GetItem(modules, i), names_only);
+        if (result == 0 && job_cancelled()) {
+            job_fail("cancelled", 4, NULL, "given up; nothing was changed");
+            result = -1;
+        }
+        if (result < 0) {
+            Py_DecRef(list);
+            list = NULL;
+        } else {
+            emit_progress("compare", (size_t)i + 1, (size_t)n);
+        }
+    }
+    Py_DecRef(modules);
+    return list;
+}
+
+PyObject *stale_list(PyObject *names, uint32_t flags)
+{
+    PyObject *modules = PyList_Size(names) ? named_modules(names) : all_modules();
+    PyObject *list = inspect_all(modules, false);
+    PyObject *objects = !list ? NULL : flags & PYHOT_OBJECTS ? stale_objects() : PyList_New(0);
+    PyObject *result = NULL;
+
+    if (objects)
+        result = Py_BuildValue("{s:O,s:O,s:i}", "modules", list, "objects", objects, "exit", 0);
+    Py_DecRef(list);
+    Py_DecRef(objects);
+    return result;
+}
+
+PyObject *stale_modules(void)
+{
+    return inspect_all(all_modules(), true);
+}
