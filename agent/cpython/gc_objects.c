@@ -20,6 +20,7 @@
 #include "gc_objects.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "version.h"
 
@@ -40,10 +41,13 @@ struct collector {
     int collecting;
 };
 
-struct objects {
-    PyObject **items;
-    size_t n, cap;
-    bool failed;
+struct walk {
+    int (*take)(PyObject *const *batch, size_t n, void *arg);
+    void *arg;
+    PyObject *newest; /* our own, left out */
+    PyObject *batch[GC_BATCH];
+    size_t n;
+    bool failed; /* take did */
 };
 
 static struct gc_head *link(uintptr_t word)
@@ -51,31 +55,29 @@ static struct gc_head *link(uintptr_t word)
     return (struct gc_head *)(word & ~(uintptr_t)3);
 }
 
-static bool push(struct objects *objects, PyObject *o)
+static bool flush(struct walk *w)
 {
-    if (objects->n == objects->cap) {
-        size_t cap = objects->cap ? objects->cap + objects->cap / 2 : 1 << 16;
-        PyObject **items = realloc(objects->items, cap * sizeof *items);
-
-        if (!items) {
-            objects->failed = true;
-            return false;
-        }
-        objects->items = items;
-        objects->cap = cap;
-    }
-    objects->items[objects->n++] = o;
-    return true;
+    w->failed = w->failed || (w->n && w->take(w->batch, w->n, w->arg) < 0);
+    w->n = 0;
+    return !w->failed;
 }
 
-static bool push_head(struct objects *objects, struct gc_head *head)
+static bool push(struct walk *w, PyObject *o)
 {
-    return push(objects, (PyObject *)(head + 1));
+    if (o == w->newest)
+        return true;
+    w->batch[w->n++] = o;
+    return w->n < GC_BATCH || flush(w);
+}
+
+static bool push_head(struct walk *w, struct gc_head *head)
+{
+    return push(w, (PyObject *)(head + 1));
 }
 
 /* From both ends at once: two chains of cache misses in flight instead of one.  False: the
- * links do not agree, or no memory. */
-static bool walk(struct gc_head *list, struct objects *objects)
+ * links do not agree, or take failed. */
+static bool walk_list(struct gc_head *list, struct walk *w)
 {
     struct gc_head *front = link(list->next), *back = link(list->prev);
     struct gc_head *behind = list, *ahead = list;
@@ -85,11 +87,11 @@ static bool walk(struct gc_head *list, struct objects *objects)
     for (;;) {
         if (link(front->prev) != behind || link(back->next) != ahead)
             return false;
-        if (!push_head(objects, front))
+        if (!push_head(w, front))
             return false;
         if (front == back)
             return true;
-        if (!push_head(objects, back))
+        if (!push_head(w, back))
             return false;
         if (link(front->next) == back)
             return link(back->prev) == front;
@@ -122,65 +124,88 @@ static const struct collector *after(const struct generation generations[3])
 }
 
 static int walk_all(const struct generation generations[3], const struct collector *collector,
-                    struct objects *objects)
+                    struct walk *w)
 {
     if (collector->collecting == 1)
         return collecting();
     if (collector->collecting != 0)
         return unknown_layout();
     for (int i = 0; i < 3; i++)
-        if (!walk((struct gc_head *)&generations[i].head, objects))
-            return objects->failed ? -1 : unknown_layout();
-    if (!walk((struct gc_head *)&collector->permanent.head, objects))
-        return objects->failed ? -1 : unknown_layout();
+        if (!walk_list((struct gc_head *)&generations[i].head, w))
+            return w->failed ? -1 : unknown_layout();
+    if (!walk_list((struct gc_head *)&collector->permanent.head, w))
+        return w->failed ? -1 : unknown_layout();
     return 0;
 }
 
-static int walk_lists(struct objects *objects)
+static int walk_lists(struct walk *w)
 {
-    PyObject *newest = PyList_New(0);
     const struct generation *generations;
     int result;
 
-    if (!newest)
+    w->newest = PyList_New(0);
+    if (!w->newest)
         return -1;
-    generations = (const struct generation *)link(((struct gc_head *)newest - 1)->next);
+    generations = (const struct generation *)link(((struct gc_head *)w->newest - 1)->next);
     if (after(generations)->generation0 != &generations[0].head)
         result = unknown_layout();
     else
-        result = walk_all(generations, after(generations), objects);
-    /* The list itself is in generation 0. */
-    for (size_t i = 0; i < objects->n; i++) {
-        if (objects->items[i] == newest) {
-            objects->items[i] = objects->items[--objects->n];
-            break;
-        }
-    }
-    Py_DecRef(newest);
+        result = walk_all(generations, after(generations), w);
+    if (result == 0 && !flush(w))
+        result = -1;
+    Py_DecRef(w->newest);
     return result;
 }
 
-static int visit(PyObject *o, void *objects)
+static int visit(PyObject *o, void *w)
 {
-    return push(objects, o); /* 0 ends the visit */
+    return push(w, o); /* 0 ends the visit */
+}
+
+int gc_each(int (*take)(PyObject *const *batch, size_t n, void *arg), void *arg)
+{
+    struct walk w = {.take = take, .arg = arg};
+
+    if (cpython_minor() <= 13)
+        return walk_lists(&w);
+    if (!&PyUnstable_GC_VisitObjects)
+        return unknown_layout();
+    PyUnstable_GC_VisitObjects(visit, &w);
+    return flush(&w) ? 0 : -1;
+}
+
+/* --- all in an array */
+
+struct objects {
+    PyObject **items;
+    size_t n, cap;
+};
+
+static int append(PyObject *const *batch, size_t n, void *arg)
+{
+    struct objects *objects = arg;
+
+    if (objects->n + n > objects->cap) {
+        size_t cap = objects->cap ? objects->cap + objects->cap / 2 : 1 << 16;
+        PyObject **items = realloc(objects->items, cap * sizeof *items);
+
+        if (!items) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        objects->items = items;
+        objects->cap = cap;
+    }
+    memcpy(objects->items + objects->n, batch, n * sizeof *batch);
+    objects->n += n;
+    return 0;
 }
 
 int gc_objects(PyObject ***items, size_t *n)
 {
     struct objects objects = {0};
-    int result = 0;
 
-    if (cpython_minor() <= 13)
-        result = walk_lists(&objects);
-    else if (&PyUnstable_GC_VisitObjects)
-        PyUnstable_GC_VisitObjects(visit, &objects);
-    else
-        result = unknown_layout();
-    if (objects.failed) {
-        PyErr_NoMemory();
-        result = -1;
-    }
-    if (result < 0) {
+    if (gc_each(append, &objects) < 0) {
         free(objects.items);
         return -1;
     }

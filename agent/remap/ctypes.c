@@ -239,7 +239,7 @@ static int ctypes_prepare(struct remap *r)
         return 0;
     if (heap_memory(r->heap) < 0 || !(r->ctypes = remap_alloc(r, sizeof *r->ctypes)))
         return -1;
-    remap_each(r, look_at, &s);
+    remap_each(r, KIND_METACLASS, look_at, &s);
     return s.failed ? -1 : remap_reserve_stores(r, r->ctypes->n);
 }
 

@@ -130,9 +130,23 @@ void *remap_alloc(struct remap *, size_t bytes);
 int remap_reserve_graves(struct remap *, size_t n);
 void remap_bury(struct remap *, PyObject *owned);
 
-/* heap.c: each object of the last scan, in no order, until `visit` returns non-zero, which
- * is then returned. */
-int remap_each(struct remap *, int (*visit)(PyObject *, void *), void *arg);
+/* What writers look for, by an object's type. */
+enum kind {
+    KIND_DICT = 1, /* and subclasses, as of sets, tuples, types */
+    KIND_SET = 2,  /* frozensets too */
+    KIND_TUPLE = 4,
+    KIND_TYPE = 8,
+    KIND_SUSPENDED = 16, /* generators, coroutines, async generators */
+    KIND_METACLASS = 32, /* the object's class has another metaclass than type */
+};
+
+/* heap.c: each object of the last scan that is of one of `kinds`, in no order, until `visit`
+ * returns non-zero, which is then returned. */
+int remap_each(struct remap *, unsigned kinds, int (*visit)(PyObject *, void *), void *arg);
+
+/* Likewise each class; those that the collector does not list are found by their instances.
+ * Some come twice. */
+int remap_each_type(struct remap *, int (*visit)(PyObject *, void *), void *arg);
 
 /* Store `value` at `address` and log the old word, so that a failed commit restores it.
  * Cannot fail: resolve reserved the room with remap_reserve_stores. */

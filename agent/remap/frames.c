@@ -365,7 +365,7 @@ int frames_scan(struct remap *r)
         if (look_at_thread(r, id, frame) < 0)
             return -1;
     if (f->n_old_code)
-        remap_each(r, look_at_suspended, r);
+        remap_each(r, KIND_SUSPENDED, look_at_suspended, r);
     return f->failed ? -1 : 0;
 }
 

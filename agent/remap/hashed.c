@@ -268,7 +268,7 @@ static int hashed_prepare(struct remap *r)
     h = state(r);
     if (!h)
         return -1;
-    remap_each(r, look_at, r);
+    remap_each(r, KIND_DICT | KIND_SET | KIND_TUPLE, look_at, r);
     if (h->failed)
         return -1;
     /* The caller may add entries and members of its own before the commit. */

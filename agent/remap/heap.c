@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 
 #include "../cpython/gc_objects.h"
-#include "address_set.h"
 
 int heap_visit(int (*visit)(PyObject *, void *), void *arg)
 {
@@ -46,63 +45,163 @@ static void unmap(struct heap *heap)
     heap->mapped = heap->memory_open = false;
 }
 
+static void forget(struct heap *heap)
+{
+    unmap(heap);
+    free(heap->objects);
+    free(heap->kinds);
+    address_set_free(&heap->ours);
+    address_set_free(&heap->types);
+    memset(heap->known, 0, sizeof heap->known);
+    heap->objects = NULL;
+    heap->kinds = NULL;
+    heap->n = heap->cap = 0;
+}
+
 void heap_close(struct remap *r)
 {
     if (!r->heap)
         return;
-    unmap(r->heap);
-    free(r->heap->objects);
+    forget(r->heap);
     free(r->heap);
 }
 
-/* Takes the engine's and the caller's own out of the list. */
-static int leave_out(struct remap *r)
+/* --- the objects */
+
+/* The engine's and the caller's own are not listed. */
+static int know_ours(struct remap *r)
 {
-    struct heap *heap = r->heap;
-    struct address_set ours = {0};
-    size_t n = 0;
     int status = 0;
 
     for (size_t i = 0; i < r->n_excluded && status >= 0; i++)
-        status = address_set_add(&ours, (uintptr_t)r->excluded[i]);
+        status = address_set_add(&r->heap->ours, (uintptr_t)r->excluded[i]);
     for (size_t i = 0; i < r->n_graves && status >= 0; i++)
-        status = address_set_add(&ours, (uintptr_t)r->graves[i]);
-    if (status < 0) {
-        address_set_free(&ours);
-        PyErr_NoMemory();
-        return -1;
+        status = address_set_add(&r->heap->ours, (uintptr_t)r->graves[i]);
+    if (status >= 0)
+        return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+static unsigned char kinds_of(PyTypeObject *type)
+{
+    unsigned char kinds = 0;
+
+    if (type_has(type, Py_TPFLAGS_DICT_SUBCLASS))
+        kinds |= KIND_DICT;
+    if (PyType_IsSubtype(type, &PySet_Type) || PyType_IsSubtype(type, &PyFrozenSet_Type))
+        kinds |= KIND_SET;
+    if (type_has(type, Py_TPFLAGS_TUPLE_SUBCLASS))
+        kinds |= KIND_TUPLE;
+    if (type_has(type, Py_TPFLAGS_TYPE_SUBCLASS))
+        kinds |= KIND_TYPE;
+    if (type == &PyGen_Type || type == &PyCoro_Type || type == &PyAsyncGen_Type)
+        kinds |= KIND_SUSPENDED;
+    if (type_of((PyObject *)type) != &PyType_Type)
+        kinds |= KIND_METACLASS;
+    return kinds;
+}
+
+/* -1: out of memory. */
+static int look_up_kinds(struct heap *heap, PyTypeObject *type)
+{
+    size_t i = ((uintptr_t)type >> 4) * UINT64_C(0x9E3779B97F4A7C15) >> 56;
+
+    if (heap->known[i].type != type) {
+        if (address_set_add(&heap->types, (uintptr_t)type) < 0)
+            return -1;
+        heap->known[i].kinds = kinds_of(type);
+        heap->known[i].type = type;
     }
-    for (size_t i = 0; ours.n && i < heap->n; i++)
-        if (!address_set_has(&ours, (uintptr_t)heap->objects[i]))
-            heap->objects[n++] = heap->objects[i];
-    if (ours.n)
-        heap->n = n;
-    address_set_free(&ours);
+    return heap->known[i].kinds;
+}
+
+static int reserve(struct heap *heap, size_t n)
+{
+    size_t cap = heap->cap ? heap->cap + heap->cap / 2 : 1 << 16;
+    PyObject **objects;
+    unsigned char *kinds;
+
+    if (heap->n + n <= heap->cap)
+        return 0;
+    objects = realloc(heap->objects, cap * sizeof *objects);
+    if (!objects)
+        return -1;
+    heap->objects = objects;
+    kinds = realloc(heap->kinds, cap);
+    if (!kinds)
+        return -1;
+    heap->kinds = kinds;
+    heap->cap = cap;
     return 0;
 }
 
-int heap_scan(struct remap *r)
-{
-    struct heap *heap = r->heap;
+struct enumeration {
+    struct heap *heap;
+    int (*take)(PyObject *const *batch, size_t n, void *arg);
+    void *arg;
+};
 
-    unmap(heap);
-    free(heap->objects);
-    heap->objects = NULL;
-    heap->n = 0;
-    if (gc_objects(&heap->objects, &heap->n) < 0)
+static int add_batch(PyObject *const *batch, size_t n, void *arg)
+{
+    struct enumeration *e = arg;
+    struct heap *heap = e->heap;
+    size_t first = heap->n;
+
+    if (reserve(heap, n) < 0) {
+        PyErr_NoMemory();
         return -1;
-    heap->scans++;
-    return leave_out(r);
+    }
+    for (size_t i = 0; i < n; i++) {
+        int kinds;
+
+        if (address_set_has(&heap->ours, (uintptr_t)batch[i]))
+            continue;
+        kinds = look_up_kinds(heap, type_of(batch[i]));
+        if (kinds < 0) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        heap->kinds[heap->n] = (unsigned char)kinds;
+        heap->objects[heap->n++] = batch[i];
+    }
+    return e->take(heap->objects + first, heap->n - first, e->arg);
 }
 
-int remap_each(struct remap *r, int (*visit)(PyObject *, void *), void *arg)
+int heap_scan(struct remap *r, int (*take)(PyObject *const *batch, size_t n, void *), void *arg)
 {
+    struct enumeration e = {.heap = r->heap, .take = take, .arg = arg};
+
+    forget(r->heap);
+    if (know_ours(r) < 0 || gc_each(add_batch, &e) < 0)
+        return -1;
+    r->heap->scans++;
+    return 0;
+}
+
+int remap_each(struct remap *r, unsigned kinds, int (*visit)(PyObject *, void *), void *arg)
+{
+    const struct heap *heap = r->heap;
     int result = 0;
 
-    for (size_t i = 0; i < r->heap->n && result == 0; i++)
-        result = visit(r->heap->objects[i], arg);
+    for (size_t i = 0; i < heap->n && result == 0; i++)
+        if (heap->kinds[i] & kinds)
+            result = visit(heap->objects[i], arg);
     return result;
 }
+
+int remap_each_type(struct remap *r, int (*visit)(PyObject *, void *), void *arg)
+{
+    const struct address_set *types = &r->heap->types;
+    int result = 0;
+
+    for (size_t i = 0; types->slots && i <= types->mask && result == 0; i++)
+        if (types->slots[i])
+            result = visit((PyObject *)types->slots[i], arg);
+    return result ? result : remap_each(r, KIND_TYPE, visit, arg);
+}
+
+/* --- addresses */
 
 /* The word of the bitmap for `address`; NULL if there is none. */
 static uint64_t *bitmap_word(struct heap *heap, uintptr_t address, bool create)

@@ -3,11 +3,20 @@
 #define PYHOT_REMAP_HEAP_H
 
 #include "../cpython/memory.h"
+#include "address_set.h"
 #include "engine.h"
+
+enum { TYPES_CACHED = 256 };
 
 struct heap {
     PyObject **objects; /* borrowed; without the excluded */
-    size_t n;
+    unsigned char *kinds; /* enum kind, by object */
+    size_t n, cap;
+    struct address_set ours, types; /* left out of objects; the types of all objects */
+    struct {
+        const PyTypeObject *type;
+        unsigned char kinds;
+    } known[TYPES_CACHED]; /* of `types`, by hash */
     struct memory memory; /* opened at need */
     uint64_t **bitmaps;   /* by mapping: one bit for 16 bytes, set where an object starts */
     bool memory_open, mapped;
@@ -17,8 +26,9 @@ struct heap {
 int heap_open(struct remap *);
 void heap_close(struct remap *);
 
-/* Enumerate anew.  0, or -1 with an exception. */
-int heap_scan(struct remap *);
+/* Enumerate anew, and let `take` look at the objects in batches as they come, while they
+ * are in the cache.  `take` makes no objects; -1 (with an exception) ends it.  0 or -1. */
+int heap_scan(struct remap *, int (*take)(PyObject *const *batch, size_t n, void *), void *arg);
 
 /* Before heap->memory is used.  0, or -1 with an exception. */
 int heap_memory(struct heap *);

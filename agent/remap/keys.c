@@ -2,16 +2,17 @@
 #include "keys.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "../cpython/refcount.h"
 
-enum { FIRST_SLOTS = 1024 };
+enum { FIRST_SLOTS = 1024, BITS_A_SLOT = 16 };
 
 /* --- the table */
 
 static void table_insert(struct key_table *t, const PyObject *old, uint32_t index)
 {
-    size_t hash = keys_hash(old), i = hash & t->mask, bit = hash % BITMAP_BITS;
+    size_t hash = keys_hash(old), i = hash & t->mask, bit = hash & t->bitmap_mask;
 
     while (t->slots[i])
         i = (i + 1) & t->mask;
@@ -32,6 +33,8 @@ static int table_grow(struct remap *r)
     free(t->slots);
     t->slots = slots;
     t->mask = n - 1;
+    t->bitmap_mask = (n < BITMAP_BITS / BITS_A_SLOT ? n * BITS_A_SLOT : BITMAP_BITS) - 1;
+    memset(t->bitmap, 0, (t->bitmap_mask + 1) / 8);
     for (size_t i = 0; i < r->n_keys; i++)
         table_insert(t, r->keys[i].old, (uint32_t)i);
     return 0;

@@ -11,14 +11,15 @@
 #include "keys.h"
 
 enum {
-    AHEAD = 16,      /* objects to prefetch */
+    AHEAD = 8,       /* objects whose contents are prefetched */
     CHECK = 1 << 16, /* objects between two looks at the job */
 };
 
 struct scan {
     struct remap *r;
     struct edges *edges;
-    size_t first;
+    const struct key_table *table;
+    size_t first, scanned, expected;
     PyObject *referrer;
     size_t *last_edge; /* by key: where its last edge is, + 1 */
     bool failed;
@@ -65,9 +66,12 @@ static bool found(struct scan *s, size_t key)
 static int visit(PyObject *o, void *arg)
 {
     struct scan *s = arg;
-    ptrdiff_t key = keys_lookup(s->r, o);
+    ptrdiff_t key;
 
-    if (__builtin_expect(key < 0, 1) || (size_t)key < s->first)
+    if (!keys_may_have(s->table, o))
+        return 0;
+    key = keys_lookup(s->r, o);
+    if (key < 0 || (size_t)key < s->first)
         return 0;
     if (found(s, (size_t)key))
         return 0;
@@ -157,30 +161,33 @@ static const void *contents_of(PyObject *o)
     return words + 8;
 }
 
-static int scan_objects(struct scan *s)
+/* 0, or -1 when the job is cancelled. */
+static int show_progress(const struct scan *s)
 {
-    PyObject **objects = s->r->heap->objects;
-    size_t n = s->r->heap->n;
+    emit_progress("scan", s->scanned, s->expected);
+    if (!job_cancelled())
+        return 0;
+    job_fail("cancelled", 4, NULL, "given up while looking for references; nothing was changed");
+    return -1;
+}
+
+static int scan_batch(PyObject *const *objects, size_t n, void *arg)
+{
+    struct scan *s = arg;
     visitproc visitor = s->deep ? visit_deep : visit;
 
+    if (s->scanned / CHECK != (s->scanned + n) / CHECK && show_progress(s) < 0)
+        return -1;
+    for (size_t i = 0; i < n && i < AHEAD; i++)
+        __builtin_prefetch(contents_of(objects[i]));
     for (size_t i = 0; i < n && !s->failed; i++) {
-        if (i + AHEAD < n) {
-            __builtin_prefetch(objects[i + AHEAD]);
-            __builtin_prefetch(contents_of(objects[i + AHEAD / 2]));
-        }
-        if (i % CHECK == 0) {
-            emit_progress("scan", i, n);
-            if (job_cancelled()) {
-                job_fail("cancelled", 4, NULL, "given up while looking for references; "
-                                               "nothing was changed");
-                return -1;
-            }
-        }
+        if (i + AHEAD < n)
+            __builtin_prefetch(contents_of(objects[i + AHEAD]));
         s->referrer = objects[i];
         type_of(objects[i])->tp_traverse(objects[i], visitor, s);
     }
-    scan_unlisted(s);
-    return 0;
+    s->scanned += n;
+    return s->failed ? -1 : 0;
 }
 
 static int count_ours(PyObject *o, void *arg)
@@ -220,14 +227,17 @@ static void count_references(struct scan *s)
 
 int scan(struct remap *r, size_t first, struct edges *edges)
 {
-    struct scan s = {.r = r, .edges = edges, .first = first};
-    int status = heap_scan(r);
+    struct scan s = {.r = r, .edges = edges, .table = r->table, .first = first,
+                     .expected = r->heap->n};
+    int status = 0;
 
     memset(edges, 0, sizeof *edges);
     s.last_edge = calloc(r->n_keys + 1, sizeof *s.last_edge);
-    if (status == 0 && s.last_edge) {
+    if (s.last_edge) {
         count_references(&s);
-        status = scan_objects(&s);
+        status = show_progress(&s) < 0 ? -1 : heap_scan(r, scan_batch, &s);
+        if (status == 0)
+            scan_unlisted(&s);
     }
     if (!s.last_edge || s.failed) {
         PyErr_NoMemory();

@@ -122,8 +122,7 @@ static int collect(PyObject *o, void *arg)
 {
     struct remap *r = arg;
 
-    /* Static types are no objects of the collector: found through their instances. */
-    if (add_type(r, type_of(o)) < 0 || (is_type(o) && add_type(r, (PyTypeObject *)o) < 0)) {
+    if (add_type(r, (PyTypeObject *)o) < 0) {
         r->types->failed = true;
         return 1;
     }
@@ -366,7 +365,7 @@ int types_open(struct remap *r)
     r->types = remap_alloc(r, sizeof *r->types);
     if (!r->types || grow_parts(r, r->types) < 0)
         return -1;
-    remap_each(r, collect, r);
+    remap_each_type(r, collect, r);
     if (r->types->failed || list_fixes(r) < 0)
         return -1;
     for (size_t i = 0; i < n; i++) {

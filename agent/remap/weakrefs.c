@@ -99,7 +99,7 @@ static int weakrefs_prepare(struct remap *r)
     for (size_t i = 0; i < r->n_keys; i++)
         classes |= r->keys[i].is_class;
     if (classes && dict_layout_known())
-        remap_each(r, look_at, r);
+        remap_each(r, KIND_DICT, look_at, r);
     return r->weakrefs->failed ? -1 : 0;
 }
 
