@@ -7,11 +7,17 @@
 
 #include "api.h"
 
+/* Asked for each object of a heap; Py_GetVersion formats its text anew each time. */
 int cpython_minor(void)
 {
-    const char *version = Py_GetVersion();
+    static int minor = -1;
+    const char *version;
 
-    return strncmp(version, "3.", 2) == 0 ? atoi(version + 2) : 0;
+    if (minor < 0) {
+        version = Py_GetVersion();
+        minor = strncmp(version, "3.", 2) == 0 ? atoi(version + 2) : 0;
+    }
+    return minor;
 }
 
 void cpython_version(char *text, size_t size)

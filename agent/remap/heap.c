@@ -45,17 +45,15 @@ static void unmap(struct heap *heap)
     heap->mapped = heap->memory_open = false;
 }
 
+/* The arrays are kept: memory that was touched costs no page faults. */
 static void forget(struct heap *heap)
 {
     unmap(heap);
-    free(heap->objects);
-    free(heap->kinds);
     address_set_free(&heap->ours);
     address_set_free(&heap->types);
+    memset(heap->ours_filter, 0, sizeof heap->ours_filter);
     memset(heap->known, 0, sizeof heap->known);
-    heap->objects = NULL;
-    heap->kinds = NULL;
-    heap->n = heap->cap = 0;
+    heap->n = 0;
 }
 
 void heap_close(struct remap *r)
@@ -63,24 +61,46 @@ void heap_close(struct remap *r)
     if (!r->heap)
         return;
     forget(r->heap);
+    free(r->heap->objects);
+    free(r->heap->kinds);
     free(r->heap);
 }
 
 /* --- the objects */
 
+static uint64_t *filter_word(struct heap *heap, const PyObject *o)
+{
+    return &heap->ours_filter[(uintptr_t)o / 1024 % OURS_WORDS];
+}
+
+static uint64_t filter_bit(const PyObject *o)
+{
+    return UINT64_C(1) << (uintptr_t)o / 16 % 64;
+}
+
+static int add_ours(struct heap *heap, PyObject *const *objects, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        *filter_word(heap, objects[i]) |= filter_bit(objects[i]);
+        if (address_set_add(&heap->ours, (uintptr_t)objects[i]) < 0) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* The engine's and the caller's own are not listed. */
 static int know_ours(struct remap *r)
 {
-    int status = 0;
+    if (add_ours(r->heap, r->excluded, r->n_excluded) < 0)
+        return -1;
+    return add_ours(r->heap, r->graves, r->n_graves);
+}
 
-    for (size_t i = 0; i < r->n_excluded && status >= 0; i++)
-        status = address_set_add(&r->heap->ours, (uintptr_t)r->excluded[i]);
-    for (size_t i = 0; i < r->n_graves && status >= 0; i++)
-        status = address_set_add(&r->heap->ours, (uintptr_t)r->graves[i]);
-    if (status >= 0)
-        return 0;
-    PyErr_NoMemory();
-    return -1;
+static bool is_ours(struct heap *heap, PyObject *o)
+{
+    return *filter_word(heap, o) & filter_bit(o) && address_set_has(&heap->ours, (uintptr_t)o);
 }
 
 static unsigned char kinds_of(PyTypeObject *type)
@@ -155,7 +175,7 @@ static int add_batch(PyObject *const *batch, size_t n, void *arg)
     for (size_t i = 0; i < n; i++) {
         int kinds;
 
-        if (address_set_has(&heap->ours, (uintptr_t)batch[i]))
+        if (is_ours(heap, batch[i]))
             continue;
         kinds = look_up_kinds(heap, type_of(batch[i]));
         if (kinds < 0) {

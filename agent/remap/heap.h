@@ -6,13 +6,14 @@
 #include "address_set.h"
 #include "engine.h"
 
-enum { TYPES_CACHED = 256 };
+enum { TYPES_CACHED = 256, OURS_WORDS = 64 };
 
 struct heap {
     PyObject **objects; /* borrowed; without the excluded */
     unsigned char *kinds; /* enum kind, by object */
     size_t n, cap;
     struct address_set ours, types; /* left out of objects; the types of all objects */
+    uint64_t ours_filter[OURS_WORDS]; /* a bit by hash is 0: not in ours */
     struct {
         const PyTypeObject *type;
         unsigned char kinds;

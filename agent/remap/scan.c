@@ -16,9 +16,9 @@ enum {
 };
 
 struct scan {
+    const struct key_table *table;
     struct remap *r;
     struct edges *edges;
-    const struct key_table *table;
     size_t first, scanned, expected;
     PyObject *referrer;
     size_t *last_edge; /* by key: where its last edge is, + 1 */
@@ -63,20 +63,24 @@ static bool found(struct scan *s, size_t key)
     return push_edge(s, (uint32_t)key);
 }
 
-static int visit(PyObject *o, void *arg)
+/* Not inlined: the test before it, for each reference there is, must need no stack. */
+static __attribute__((noinline)) int visit_likely_key(PyObject *o, struct scan *s)
 {
-    struct scan *s = arg;
-    ptrdiff_t key;
+    ptrdiff_t key = keys_lookup(s->r, o);
 
-    if (!keys_may_have(s->table, o))
-        return 0;
-    key = keys_lookup(s->r, o);
     if (key < 0 || (size_t)key < s->first)
         return 0;
     if (found(s, (size_t)key))
         return 0;
     s->failed = true;
     return 1;
+}
+
+static int visit(PyObject *o, void *arg)
+{
+    struct scan *s = arg;
+
+    return keys_may_have(s->table, o) ? visit_likely_key(o, s) : 0;
 }
 
 /* --- what the collector does not list */
