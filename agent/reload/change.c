@@ -9,12 +9,12 @@
 #include "request.h"
 #include "transaction.h"
 
-static double now_ms(void)
+static uint64_t now_ns(void)
 {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* What is ours refers to old and new objects on purpose. */
@@ -207,7 +207,7 @@ static void mark_reloaded(struct reload *reload)
 enum step change(struct reload *reload)
 {
     bool collecting;
-    double start = now_ms();
+    uint64_t start = now_ns();
     enum step step = STEP_ERROR;
 
     emit_progress("remap", 0, 0);
@@ -219,7 +219,7 @@ enum step change(struct reload *reload)
     if (step != STEP_ERROR)
         reload->remap = remap_report(plan_remap(reload->plan));
     collector_resume(collecting);
-    reload->gil_ms = now_ms() - start;
+    reload->gil_ms = (double)(now_ns() - start) / 1e6;
     if (step == STEP_ERROR || (!reload->remap && !reload->committed))
         return STEP_ERROR;
     mark_reloaded(reload);

@@ -45,7 +45,7 @@ static Py_ssize_t residual(const struct key *k)
 static bool any_residual(const struct remap *r)
 {
     for (size_t i = 0; i < r->n_keys; i++)
-        if (residual(&r->keys[i]) > 0)
+        if (residual(&r->keys[i]) > 0 && !r->keys[i].is_code)
             return true;
     return false;
 }
@@ -226,11 +226,12 @@ int holders_scan(struct remap *r)
     if (!any_residual(r))
         return 0;
     if (look_at_signals(r) < 0 || look_at_atexit(r) < 0 || look_at_thread_states(r) < 0 ||
-        look_at_audit_hooks(r) < 0 || look_at_monitoring(r) < 0)
+        look_at_monitoring(r) < 0 || frames_each(r, look_at_call, NULL) < 0)
         return -1;
-    if (frames_each(r, look_at_call, NULL) < 0)
+    if (frame_layout_known() && frames_each(r, look_at_stack, NULL) < 0)
         return -1;
-    return frame_layout_known() ? frames_each(r, look_at_stack, NULL) : 0;
+    /* The whole interpreter state is read for them, which takes a while. */
+    return any_residual(r) ? look_at_audit_hooks(r) : 0;
 }
 
 /* --- functions that stay with C */
