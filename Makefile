@@ -111,6 +111,7 @@ install: all
 	install -D -m 644 docs/pyhot.1 $(DESTDIR)$(PREFIX)/share/man/man1/pyhot.1
 	install -D -m 644 scripts/completions/pyhot.bash \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pyhot
+	install -D -m 644 scripts/pyhot-gdb.py $(DESTDIR)$(PREFIX)/share/pyhot/pyhot-gdb.py
 
 clean:
 	rm -rf $B

@@ -21,6 +21,7 @@
 #include "borrow.h"
 #include "channel.h"
 #include "cleanup.h"
+#include "debugger.h"
 #include "fault.h"
 #include "loaded_agent.h"
 #include "safepoint.h"
@@ -31,8 +32,6 @@
 #endif
 
 enum { STUB_PATIENCE_MS = 3000, PAGE = 4096, POLL_NS = 100000 };
-
-extern const unsigned char stub_blob[], stub_blob_end[];
 
 static struct error *ended(const struct target *target)
 {
@@ -46,9 +45,17 @@ static struct error *ended(const struct target *target)
 
 static struct error *late(const struct target *target, const char *what)
 {
+    if (channel_interrupted)
+        return error_new(EXIT_DEADLINE, "interrupted", "interrupted; process %d is unchanged",
+                         (int)target->pid);
     return error_hint(
         error_new(EXIT_DEADLINE, "deadline", "process %d: %s", (int)target->pid, what),
         "nothing was changed; try again with a longer --timeout");
+}
+
+static bool is_over(uint64_t deadline_ns)
+{
+    return channel_interrupted || monotonic_ns() >= deadline_ns;
 }
 
 static int read_target(const struct target *target, uint64_t address, void *buffer, size_t size)
@@ -253,6 +260,34 @@ static struct error *borrow_a_thread(struct injection *injection, const struct t
     return error;
 }
 
+/* The same where a debugger holds the threads and makes the calls. */
+static struct error *borrow_from_debugger(struct injection *injection, const struct target *target,
+                                          const struct python *python,
+                                          const struct pyhot_request *request, uint64_t *region)
+{
+    struct codemap map;
+    struct safepoint safepoint = {.map = &map};
+    struct arch_gadgets gadgets;
+    pid_t tid;
+
+    struct error *error = codemap_open(&map, target);
+    if (!error)
+        error = safepoint_open(&safepoint, &map);
+    if (!error)
+        error = find_gadgets(&gadgets, &map);
+    if (!error)
+        error = debugger_find_thread(target->debugger, &safepoint, &tid);
+    if (!error) {
+        struct stub_params params = stub_params(python, &gadgets, request);
+        *region = choose_address(&map.view);
+        error = debugger_start_thread(target->debugger, target, tid, python, &params, *region);
+    }
+    injection->attempts = safepoint.attempts;
+    safepoint_close(&safepoint);
+    codemap_close(&map);
+    return error;
+}
+
 /* ---- Meeting our thread ---- */
 
 static void pause_briefly(void)
@@ -272,7 +307,7 @@ static struct error *wait_until_ready(const struct target *target, uint64_t regi
                                "process %d may not create the memory and the pipe that the agent "
                                "needs",
                                (int)target->pid);
-        if (monotonic_ns() >= deadline_ns)
+        if (is_over(deadline_ns))
             return late(target, "the thread that pyhot started in it has not come to run");
         pause_briefly();
     }
@@ -310,8 +345,10 @@ static struct error *fill_agent(const struct target *target, int fd)
 }
 
 /* The loader takes a library with a path that it knows for the one it has, whatever the file:
- * the path of each build is another one.  "//" and "/./" are the digits of its checksum. */
-static void agent_path(char *path, size_t size, int fd)
+ * the path of each build is another one.  "//" and "/./" are the digits of its checksum.  The
+ * path leads nowhere in any other process and after our thread: a debugger opens what the loader
+ * says that it has loaded, and /proc/self/fd/N would be a file of its own, perhaps a pipe. */
+static void agent_path(char *path, size_t size, int tid, int fd)
 {
     uint32_t sum = 2166136261u; /* FNV-1a */
     for (const unsigned char *byte = agent_blob; byte < agent_blob_end; byte++)
@@ -319,7 +356,7 @@ static void agent_path(char *path, size_t size, int fd)
     char digits[32 * 2 + 1] = "";
     for (int bit = 0; bit < 32; bit++)
         strcat(digits, sum >> bit & 1 ? "./" : "/");
-    snprintf(path, size, "/proc/self/fd/%s%d", digits, fd);
+    snprintf(path, size, "/proc/self/task/%d/fd/%s%d", tid, digits, fd);
 }
 
 static struct error *map_shared(struct stub_shared **shared, size_t size,
@@ -343,7 +380,7 @@ static void fill_shared(struct stub_shared *shared, const struct python *python,
     shared->request.channel = stub->channel[1];
     snprintf(shared->library, sizeof shared->library, "%s", python->library ? python->library : "");
     snprintf(shared->entry, sizeof shared->entry, "%s", PYHOT_ENTRY);
-    agent_path(shared->agent_path, sizeof shared->agent_path, stub->agent_fd);
+    agent_path(shared->agent_path, sizeof shared->agent_path, stub->tid, stub->agent_fd);
 }
 
 static void wake(_Atomic uint32_t *futex)
@@ -368,7 +405,7 @@ static struct error *wait_until_entered(struct stub_shared *shared, const struct
         if (error)
             return error;
         uint32_t waiting = PYHOT_WAITING;
-        if (monotonic_ns() >= deadline_ns &&
+        if (is_over(deadline_ns) &&
             atomic_compare_exchange_strong(&shared->request.state, &waiting, PYHOT_CANCELLED))
             return late(target, "its dynamic loader has not loaded the agent yet");
         struct timespec timeout = {0, 20000000};
@@ -424,7 +461,10 @@ struct error *inject_start(struct injection *injection, const struct target *tar
     sigaddset(&child, SIGCHLD);
     signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_BLOCK, &child, &before);
-    struct error *error = borrow_a_thread(injection, target, python, request, deadline_ns, &region);
+    struct error *error =
+        target->debugger
+            ? borrow_from_debugger(injection, target, python, request, &region)
+            : borrow_a_thread(injection, target, python, request, deadline_ns, &region);
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (!error)
         error = meet(injection, target, python, request, region, deadline_ns);

@@ -26,4 +26,7 @@ void inject_end(struct injection *);
 /* The agent's bytes, embedded in this binary (agent_blob.S), and its build id in hex. */
 extern const unsigned char agent_blob[], agent_blob_end[];
 
+/* The code for the target's thread of ours (stub/), embedded too. */
+extern const unsigned char stub_blob[], stub_blob_end[];
+
 #endif

@@ -111,7 +111,9 @@ static struct error *inject_and_read(const struct options *options, const struct
                                      const struct pyhot_request *request, uint64_t start_ns,
                                      struct json_object **result)
 {
-    uint64_t deadline_ns = start_ns + options->timeout_ms * UINT64_C(1000000);
+    /* A breakpoint may hold the job up for as long as its user likes; who can wait, can cancel. */
+    uint64_t deadline_ns =
+        options->debugger ? UINT64_MAX : start_ns + options->timeout_ms * UINT64_C(1000000);
     struct progress progress;
     struct injection injection;
     struct error *error = inject_start(&injection, target, python, request, deadline_ns);
@@ -139,7 +141,7 @@ struct error *job_run(const struct options *options, enum pyhot_command command,
 
     if (!request)
         return error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
-    if ((error = target_open(&target, options->pid)))
+    if ((error = target_open_held(&target, options->pid, options->debugger)))
         return error;
     error = python_find(&python, &target);
     if (!error) {

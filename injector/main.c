@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "debugger.h"
 #include "options.h"
 #include "report.h"
 
@@ -145,12 +146,15 @@ int main(int argc, char **argv)
 {
     struct invocation invocation = {0};
     struct options options = {.timeout_ms = DEFAULT_TIMEOUT_MS};
+    struct debugger debugger;
     enum exit_status status = EXIT_DONE;
     struct error *error;
 
     occupy_standard_descriptors();
     setlocale(LC_CTYPE, "");
     argp_err_exit_status = EXIT_USAGE;
+    if (debugger_open(&debugger, &argc, &argv))
+        options.debugger = &debugger;
     argp_parse(&top, argc, argv, ARGP_IN_ORDER, NULL, &invocation);
     parse_command(invocation.command, argc - invocation.first, argv + invocation.first, &options);
     handle_signals();

@@ -19,6 +19,8 @@ struct names {
     size_t n;
 };
 
+struct debugger;
+
 struct options {
     /* common to all sub-commands */
     bool json, quiet, tree;
@@ -31,6 +33,7 @@ struct options {
     uint32_t flags;       /* enum pyhot_flag */
     uint32_t data_policy; /* enum pyhot_data_policy */
     bool exit_code;       /* list-stale --exit-code */
+    struct debugger *debugger; /* that holds the process; NULL: none */
 };
 
 struct command {

@@ -203,23 +203,46 @@ static bool has_stack_room(const struct tracee *tracee, uint64_t sp)
     return !tracee_read(tracee, sp - STACK_ROOM, &byte, 1);
 }
 
-/* Of a stopped thread. */
-static bool is_safe(struct safepoint *safepoint, const struct tracee *tracee)
+bool safepoint_judge(struct safepoint *safepoint, const struct tracee *tracee,
+                     const struct arch_registers *registers)
 {
-    struct arch_registers registers;
     struct walk walk;
 
-    if (arch_read_registers(tracee->tid, &registers))
-        return unsafe(safepoint, "a thread that ended");
-    if (!judge_stack(safepoint, &registers, &walk))
+    if (!judge_stack(safepoint, registers, &walk))
         return false;
     for (size_t i = 0; i < walk.n_images; i++)
         if (!codemap_unchanged(safepoint->map, walk.images[i]))
             return unsafe(safepoint, "%s, which is being replaced", walk.images[i]->name);
+    return has_stack_room(tracee, arch_sp(registers)) ||
+           unsafe(safepoint, "a stack that is almost full");
+}
+
+uint64_t safepoint_way_out(struct safepoint *safepoint, const struct arch_registers *registers)
+{
+    if (unwinder_begin(safepoint->unwinder, registers))
+        return 0;
+    for (unsigned frames = 0; frames < MAX_FRAMES; frames++) {
+        uint64_t ip = unwinder_ip(safepoint->unwinder);
+        const struct code_image *image = codemap_find(safepoint->map, ip);
+        if (frames > 0 && image && image->kind == CODE_ORDINARY)
+            return ip;
+        if (unwinder_step(safepoint->unwinder) <= 0)
+            return 0;
+    }
+    return 0;
+}
+
+/* Of a stopped thread. */
+static bool is_safe(struct safepoint *safepoint, const struct tracee *tracee)
+{
+    struct arch_registers registers;
+
+    if (arch_read_registers(tracee->tid, &registers))
+        return unsafe(safepoint, "a thread that ended");
+    if (!safepoint_judge(safepoint, tracee, &registers))
+        return false;
     if (in_rseq(tracee, arch_ip(&registers)))
         return unsafe(safepoint, "a restartable sequence");
-    if (!has_stack_room(tracee, arch_sp(&registers)))
-        return unsafe(safepoint, "a stack that is almost full");
     const char *unfit = arch_unfit(tracee->tid);
     return unfit ? unsafe(safepoint, "thread %d: %s", (int)tracee->tid, unfit) : true;
 }

@@ -22,4 +22,12 @@ void safepoint_close(struct safepoint *);
 struct error *safepoint_find(struct safepoint *, struct tracee *, uint64_t deadline_ns)
     __attribute__((warn_unused_result));
 
+/* For a thread that a debugger stopped, with these registers (debugger.c).  False: it is not at a
+ * safe place, obstacle says why. */
+bool safepoint_judge(struct safepoint *, const struct tracee *, const struct arch_registers *);
+
+/* Where that thread comes back to code that is neither of the C library, of the loader nor of an
+ * allocator: a return address on its stack; 0: not known. */
+uint64_t safepoint_way_out(struct safepoint *, const struct arch_registers *);
+
 #endif

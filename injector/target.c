@@ -165,7 +165,7 @@ static struct error *look(struct target *target)
         return error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
     if ((error = check_kind(target, &stat, &status)))
         return error;
-    if (status.tracer)
+    if (status.tracer && !target->debugger)
         return target_explain_eperm(target);
     if ((error = check_stopped(target, &stat)) || (error = check_machine(target)) ||
         (error = check_permission(target)))
@@ -173,17 +173,22 @@ static struct error *look(struct target *target)
     return target_read_maps(target);
 }
 
-struct error *target_open(struct target *target, pid_t pid)
+struct error *target_open_held(struct target *target, pid_t pid, struct debugger *debugger)
 {
     struct error *error;
 
-    *target = (struct target){.pid = pid, .pidfd = open_pidfd(pid)};
+    *target = (struct target){.pid = pid, .debugger = debugger, .pidfd = open_pidfd(pid)};
     error = look(target);
     if (!error)
         error = target_check(target); /* what was read is of the process behind the pidfd */
     if (error)
         target_close(target);
     return error;
+}
+
+struct error *target_open(struct target *target, pid_t pid)
+{
+    return target_open_held(target, pid, NULL);
 }
 
 static void free_maps(struct target *target)

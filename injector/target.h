@@ -15,8 +15,11 @@ struct mapping {
     char *path; /* as /proc/PID/maps has it; "" for anonymous memory */
 };
 
+struct debugger;
+
 struct target {
     pid_t pid;
+    struct debugger *debugger; /* that traces it and works for us (debugger.h); NULL: none */
     int pidfd;           /* -1 on kernels before 5.3 */
     uint64_t start_time; /* field 22 of /proc/PID/stat: tells a reused pid */
     uid_t uid;
@@ -29,6 +32,9 @@ struct target {
  * (names the tracer), is of our machine, and we may trace it (else says why not: other user,
  * yama, capabilities, user namespace, and the remedy).  Nothing is stopped or written. */
 struct error *target_open(struct target *, pid_t pid) __attribute__((warn_unused_result));
+/* The same for a process that `debugger` holds, so that it being traced is no error. */
+struct error *target_open_held(struct target *, pid_t pid, struct debugger *debugger)
+    __attribute__((warn_unused_result));
 void target_close(struct target *);
 
 /* Is it still the process that was opened, and alive? */

@@ -26,6 +26,11 @@
 #define STUB_LEFT (STUB_PAGE + 8)
 #define STUB_REGION_SIZE (2 * STUB_PAGE)
 
+/* Offsets of code that a debugger needs (MACHINE.S): the entry for a call that it makes, and
+ * where our thread is when the agent has ended. */
+#define STUB_CALLED 256
+#define STUB_END 512
+
 #ifndef __ASSEMBLER__
 
 #include <stdatomic.h>
@@ -51,6 +56,7 @@ struct stub_private {
     _Atomic uint32_t left;
     _Atomic uint32_t stage; /* enum stub_stage */
     int32_t errnum;         /* why it failed */
+    int32_t tid;            /* as the target's own pid namespace has it */
     int32_t shared_fd, agent_fd;
     int32_t channel[2];
 };

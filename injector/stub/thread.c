@@ -144,6 +144,7 @@ void stub_thread(const struct stub_params *params, struct stub_private *own)
     ((pthread_detach_function)params->pthread_detach)(
         ((pthread_self_function)params->pthread_self)());
 
+    own->tid = (int32_t)stub_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
     own->agent_fd = own->channel[0] = own->channel[1] = -1;
     long at = make_shared(params, own);
     int mapped = !(at < 0 && at > -STUB_PAGE);

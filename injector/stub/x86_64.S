@@ -3,6 +3,8 @@
 #include <asm/unistd.h>
 
 #define PROT_READ_WRITE 3
+#define SIG_SETMASK 2
+#define MASK_SIZE 8
 #define FUTEX_WAKE_OP_PRIVATE 133
 /* *address = 1, then wake if it was 0: FUTEX_OP(FUTEX_OP_SET, 1, FUTEX_OP_CMP_EQ, 0) */
 #define SET_ONE_IF_ZERO_WAKE 0x1000
@@ -52,6 +54,61 @@ stub_borrowed:
         mov     $__NR_munmap, %eax
         jmp     *STUB_SYSCALL_RETURN(%rbx)
 
+/* long stub_called(region), for a debugger's call of a function (../debugger.c): as above, but it
+ * returns, with -errno if no thread was started, and no signal can come while the thread is being
+ * made.  A signal that was waiting runs its handler before `left` is said. */
+        .org    STUB_CALLED
+        push    %rbx
+        push    %rbp
+        push    %r12
+        sub     $16, %rsp
+        mov     %rdi, %rbx
+        movq    $-1, 8(%rsp)
+        mov     $SIG_SETMASK, %edi
+        lea     8(%rsp), %rsi
+        mov     %rsp, %rdx
+        mov     $MASK_SIZE, %r10d
+        mov     $__NR_rt_sigprocmask, %eax
+        syscall
+        lea     STUB_PAGE(%rbx), %rdi
+        mov     $STUB_PAGE, %esi
+        mov     $PROT_READ_WRITE, %edx
+        mov     $__NR_mprotect, %eax
+        syscall
+        mov     %rax, %rbp
+        test    %eax, %eax
+        jnz     2f
+        lea     STUB_THREAD(%rbx), %rdi
+        xor     %esi, %esi
+        lea     stub_thread_entry(%rip), %rdx
+        mov     %rbx, %rcx
+        call    *STUB_PTHREAD_CREATE(%rbx)
+        movslq  %eax, %rbp
+        neg     %rbp
+2:      mov     $SIG_SETMASK, %edi
+        mov     %rsp, %rsi
+        xor     %edx, %edx
+        mov     $MASK_SIZE, %r10d
+        mov     $__NR_rt_sigprocmask, %eax
+        syscall
+        mov     %rbp, %rax
+        mov     STUB_SYSCALL_RETURN(%rbx), %r11
+        lea     STUB_LEFT(%rbx), %rdi
+        add     $16, %rsp
+        pop     %r12
+        pop     %rbp
+        pop     %rbx
+        test    %rax, %rax
+        jnz     3f
+        mov     %rdi, %r8
+        mov     $FUTEX_WAKE_OP_PRIVATE, %esi
+        mov     $1, %edx
+        xor     %r10d, %r10d
+        mov     $SET_ONE_IF_ZERO_WAKE, %r9d
+        mov     $__NR_futex, %eax
+        jmp     *%r11
+3:      ret
+
 /* Our thread: start_routine(region).  Its last act is to unmap the code it runs: munmap returns
  * straight to the C library's start_thread. */
 stub_thread_entry:
@@ -60,6 +117,7 @@ stub_thread_entry:
         lea     STUB_PARAMS(%rbx), %rdi
         lea     STUB_PAGE(%rbx), %rsi
         call    stub_thread
+        .org    STUB_END, 0x90
         mov     %rbx, %rdi
         mov     $STUB_REGION_SIZE, %esi
         mov     STUB_MUNMAP(%rbx), %rax

@@ -1,0 +1,391 @@
+"""pyhot inside gdb: reload modules of the Python process that is being debugged.
+
+Only one tracer can hold a process, so here gdb is pyhot's hands: the pyhot binary, run with
+--debugger, does all that it does elsewhere and asks gdb for registers, for calls of functions and
+for letting the process run (injector/debugger.h has the lines).  This file decides nothing but
+how to ask gdb for that.
+"""
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import threading
+
+import gdb
+
+REGISTERS = ("r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags "
+             "rsp ss fs_base gs_base ds es fs gs").split()  # struct user_regs_struct, x86_64
+WORD = (1 << 64) - 1
+
+
+def pyhot_path():
+    """$PYHOT, else the pyhot that this file was installed or built with, else that of $PATH."""
+    # gdb's "source" sets no __file__ before gdb 14.
+    here = os.path.dirname(os.path.realpath(pyhot_path.__code__.co_filename))
+    for path in (os.environ.get("PYHOT"), os.path.join(here, "../../bin/pyhot"),
+                 os.path.join(here, "../build/pyhot"), shutil.which("pyhot")):
+        if path and os.access(path, os.X_OK):
+            return os.path.realpath(path)
+    raise gdb.GdbError("pyhot: the program pyhot is not installed; name it in $PYHOT")
+
+
+# ---- Asking gdb ----
+
+@contextlib.contextmanager
+def settings(**wanted):
+    """Parameters of gdb set for a while; "_" in a name stands for "-", "__" for a space."""
+    before = {}
+    for key, value in wanted.items():
+        name = key.replace("__", " ").replace("_", "-")
+        old = gdb.parameter(name)
+        before[name] = {True: "on", False: "off"}.get(old, old)
+        gdb.execute("set %s %s" % (name, value), to_string=True)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            gdb.execute("set %s %s" % (name, value), to_string=True)
+
+
+@contextlib.contextmanager
+def user_breakpoints_off():
+    """One that stopped a call of ours would leave the thread in the middle of it."""
+    enabled = [breakpoint for breakpoint in gdb.breakpoints() if breakpoint.enabled]
+    for breakpoint in enabled:
+        breakpoint.enabled = False
+    try:
+        yield
+    finally:
+        for breakpoint in enabled:
+            if breakpoint.is_valid():
+                breakpoint.enabled = True
+
+
+@contextlib.contextmanager
+def selection():
+    """Puts the selected thread back, and the frame if the thread has not run."""
+    thread = gdb.selected_thread()
+    frame = gdb.selected_frame()
+    try:
+        yield
+    finally:
+        if thread.is_valid():
+            thread.switch()
+            if frame.is_valid():
+                frame.select()
+
+
+def thread_of(tid):
+    for thread in gdb.selected_inferior().threads():
+        if thread.ptid[1] == tid:
+            return thread
+    return None
+
+
+class Place(gdb.Breakpoint):
+    """A stop of ours, in a debug register: no byte of code is changed."""
+
+    def __init__(self, address, thread=None):
+        super().__init__("*%#x" % address, gdb.BP_HARDWARE_BREAKPOINT, internal=True)
+        self.silent = True
+        if thread is not None:
+            self.thread = thread.num
+        self.hit = False
+
+    def stop(self):
+        self.hit = True
+        return True
+
+
+class Stops:
+    """What ended a run of the process."""
+
+    def __enter__(self):
+        self.interrupted = self.exited = False
+        gdb.events.stop.connect(self._stopped)
+        gdb.events.exited.connect(self._ended)
+        return self
+
+    def __exit__(self, *_):
+        gdb.events.stop.disconnect(self._stopped)
+        gdb.events.exited.disconnect(self._ended)
+
+    def _stopped(self, event):
+        self.interrupted = getattr(event, "stop_signal", None) == "SIGINT"
+
+    def _ended(self, _):
+        self.exited = True
+
+
+def run_until(place):
+    """Lets all threads run.  What stopped them, if it was not `place`, has been shown."""
+    with Stops() as stops, settings(scheduler_locking="off"):
+        try:
+            shown = gdb.execute("continue", to_string=True)
+        finally:
+            hit = place.hit
+            place.delete()
+    if not hit:
+        gdb.write(shown)
+    return hit, stops
+
+
+# ---- The pyhot that we work for ----
+
+class Job:
+    """One run of the pyhot binary."""
+
+    def __init__(self, arguments, tid, variable):
+        requests, requests_end = os.pipe()
+        answers_end, answers = os.pipe()
+        self.variable = variable
+        self.background = False
+        self.printed = None  # (stdout, stderr)
+        self.lock = threading.Lock()
+        option = "%d,%d,%d" % (requests_end, answers_end, tid)
+        self.process = subprocess.Popen(
+            [pyhot_path(), "--debugger", option] + arguments, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+            pass_fds=(requests_end, answers_end), start_new_session=True)
+        os.close(requests_end)
+        os.close(answers_end)
+        self.requests = os.fdopen(requests, "r")
+        self.answers = os.fdopen(answers, "w")
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        with signals_blocked():  # they are gdb's
+            self.reader.start()
+
+    def _read(self):
+        printed = self.process.communicate()
+        with self.lock:
+            self.printed = printed
+            if self.background:
+                gdb.post_event(self._report_late)
+
+    def cancel(self):
+        self.process.send_signal(signal.SIGINT)
+
+    def wait(self, seconds=None):
+        """True when it has ended."""
+        self.reader.join(seconds)
+        return not self.reader.is_alive()
+
+    def leave_to_background(self):
+        """The report comes when gdb's user has continued and the job is done."""
+        with self.lock:
+            self.background = True
+            if self.printed:
+                gdb.post_event(self._report_late)
+
+    def _report_late(self):
+        try:
+            self.report()
+        except gdb.GdbError as error:
+            gdb.write("%s\n" % error, gdb.STDERR)
+
+    def report(self):
+        """Prints what pyhot printed.  Its failures are gdb errors."""
+        output, errors = self.printed
+        status = self.process.returncode
+        gdb.set_convenience_variable("pyhot_exit", status)
+        if self.variable:
+            gdb.set_convenience_variable(self.variable, output)
+        else:
+            gdb.write(output)
+        if status in (0, 5, 6):
+            gdb.write(errors, gdb.STDERR)
+        else:
+            raise gdb.GdbError(errors.rstrip("\n") or "pyhot: exit status %d" % status)
+
+    def end(self):
+        self.requests.close()
+        try:
+            self.answers.close()
+        except BrokenPipeError:
+            pass
+
+    # What it asks for.
+
+    def serve(self):
+        """Answers until it says that its thread runs, and returns where that will end; None if it
+        ended before."""
+        for line in self.requests:
+            kind, *words = line.rstrip("\n").split(" ")
+            if kind == "run":
+                return int(words[0], 16)
+            answer = getattr(self, "_" + kind)(*words)
+            print(answer, file=self.answers, flush=True)
+        return None
+
+    def _registers(self, tid):
+        thread = thread_of(int(tid))
+        if not thread:
+            return "gone"
+        if thread.is_running():
+            return "running"
+        with selection():
+            thread.switch()
+            frame = gdb.newest_frame()
+            return " ".join("%x" % (int(frame.read_register(name)) & WORD) for name in REGISTERS)
+
+    def _call(self, tid, function, *arguments):
+        expression = "((unsigned long (*)()) %sUL)(%s)" % (
+            function, ", ".join("%#xUL" % (int(text, 0) & WORD) for text in arguments))
+        try:
+            with selection(), user_breakpoints_off(), settings(
+                    scheduler_locking="on", unwindonsignal="on", language="c",
+                    print__thread_events="off"):
+                thread_of(int(tid)).switch()
+                gdb.newest_frame().select()
+                return "%#x" % (int(gdb.parse_and_eval(expression)) & WORD)
+        except gdb.error as error:
+            return "failed " + str(error).replace("\n", " ")
+
+    def _advance(self, tid, address, *why):
+        thread = thread_of(int(tid))
+        gdb.write("pyhot: thread %d is in %s: it goes on until it is out of there\n"
+                  % (thread.num, " ".join(why)))
+        hit, _ = run_until(Place(int(address, 16), thread))
+        return "there" if hit else "failed something else stopped it"
+
+
+@contextlib.contextmanager
+def signals_blocked():
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def target_of_gdb():
+    """The process, stopped; or one clear line."""
+    inferior = gdb.selected_inferior()
+    if inferior.connection and inferior.connection.type == "core":
+        raise gdb.GdbError("pyhot: a core file cannot run a reload: attach to a process")
+    if not inferior.pid or not gdb.selected_thread():
+        raise gdb.GdbError("pyhot: no process is being debugged: start one, or attach to one")
+    if not os.path.exists("/proc/%d/status" % inferior.pid):
+        raise gdb.GdbError("pyhot: process %d is not on this machine: run gdb where it is"
+                           % inferior.pid)
+    if gdb.selected_thread().is_running():
+        raise gdb.GdbError("pyhot: the selected thread is running: interrupt it first")
+    return inferior
+
+
+def run_job(command, argument):
+    arguments = shlex.split(argument)
+    variable = None
+    if "-j" in arguments:
+        arguments = ["--json" if word == "-j" else word for word in arguments]
+        variable = "pyhot"
+    pid = target_of_gdb().pid
+    job = Job([command, "--color=never", str(pid)] + arguments, gdb.selected_thread().ptid[1],
+              variable)
+    try:
+        drive(job)
+    except BaseException:
+        job.cancel()
+        raise
+    finally:
+        job.end()
+
+
+def drive(job):
+    """From the first question to the report, or to a stop that was not ours."""
+    with settings(pagination="off", confirm="off"):
+        end = job.serve()
+        if end is not None:
+            thread = gdb.selected_thread()
+            with settings(print__thread_events="off"):
+                hit, stops = run_until(Place(end))
+            if hit and thread.is_valid():
+                thread.switch()
+            if stops.interrupted and not hit:
+                job.cancel()
+            if not hit and not stops.exited and not job.wait(2 if stops.interrupted else 0):
+                gdb.write("pyhot: the job goes on when you continue, and reports when it is done\n")
+                job.leave_to_background()
+                return
+        job.wait()
+    job.report()
+
+
+# ---- The commands ----
+
+MAX_DEPTH = 3
+
+
+def module_names():
+    """Modules whose source is below the process's working directory.  Which of them are loaded
+    only the process could tell, and completion must run nothing in it."""
+    top = "/proc/%d/cwd/" % gdb.selected_inferior().pid
+    names = {"__main__"}
+    for directory, folders, files in os.walk(top):
+        package = [part for part in directory[len(top):].split("/") if part]
+        folders[:] = [name for name in folders if name.isidentifier()
+                      and name != "__pycache__" and len(package) < MAX_DEPTH]
+        for name in files:
+            stem, suffix = os.path.splitext(name)
+            if suffix == ".py" and stem.isidentifier():
+                names.add(".".join(package + ([] if stem == "__init__" else [stem])))
+    return sorted(names - {""})
+
+
+def complete_module(text, word):
+    """gdb takes "." for the end of a word: what stands before it is not typed again."""
+    typed = text.split(" ")[-1]
+    fixed = len(typed) - len(word)
+    return [name[fixed:] for name in module_names() if name.startswith(typed)]
+
+class Pyhot(gdb.Command):
+    """Hot-reload Python modules in the process that is being debugged, see docs/gdb.md of pyhot.
+
+    Exit status of the last command: $pyhot_exit, with the meaning of pyhot(1)."""
+
+    def __init__(self):
+        super().__init__("pyhot", gdb.COMMAND_RUNNING, prefix=True)
+
+
+class Attach(gdb.Command):
+    """Reload modules: pyhot attach [OPTION...] MODULE...
+
+    MODULE as in sys.modules, __main__ too; all or none.  Options are those of the command
+    line (pyhot(1)): --dry-run, --force, --stale, --data=POLICY, --new=NAME, --keep=NAME, -v.
+    -j puts the report as JSON into $pyhot instead of printing it.
+
+    Threads run until the reload is done.  A breakpoint of yours that is hit meanwhile is shown,
+    and the reload goes on when you continue; Ctrl-C cancels it."""
+
+    def __init__(self):
+        super().__init__("pyhot attach", gdb.COMMAND_RUNNING)
+
+    def invoke(self, argument, from_tty):
+        run_job("attach", argument)
+
+    def complete(self, text, word):
+        return complete_module(text, word)
+
+
+class ListStale(gdb.Command):
+    """Tell what no longer matches its source: pyhot list-stale [--objects] [MODULE...]
+
+    --objects also lists objects of old generations and who holds them.  -j puts the report as
+    JSON into $pyhot instead of printing it."""
+
+    def __init__(self):
+        super().__init__("pyhot list-stale", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        run_job("list-stale", argument)
+
+    def complete(self, text, word):
+        return complete_module(text, word)
+
+
+Pyhot()
+Attach()
+ListStale()

@@ -1,0 +1,179 @@
+"""pyhot inside gdb: scripts/pyhot-gdb.py in a real gdb, on real targets."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+import harness
+
+SCRIPT = harness.REPO / "scripts" / "pyhot-gdb.py"
+MODULE = "def answer():\n    return 'old'\n"
+NEW_MODULE = "def answer():\n    return 'new!'\n"
+APP = """
+import threading, time, mod, probe
+def work():
+    while True:
+        mod.answer()
+        time.sleep(0.01)
+threading.Thread(target=work, daemon=True).start()
+probe.ready()
+while True:
+    time.sleep(0.05)
+"""
+FILES = {"app.py": APP, "mod.py": MODULE}
+CALLED = "in gdb: %s"
+
+pytestmark = pytest.mark.skipif(not shutil.which("gdb"), reason="no gdb")
+
+
+def gdb(*commands, pid=None, before=(), arguments=(), script=SCRIPT):
+    """A gdb in batch mode; its output, both streams in the order written."""
+    line = ["gdb", "-nx", "-batch", "-ex", "set debuginfod enabled off"]
+    for command in before:
+        line += ["-ex", command]
+    if pid:
+        line += ["-ex", "attach %d" % pid]
+    for command in ("source %s" % script,) + commands:
+        line += ["-ex", command]
+    done = subprocess.run(line + list(arguments), stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
+                          timeout=harness.DEADLINE, env=dict(os.environ, PYHOT=harness.pyhot_path()))
+    return done.stdout
+
+
+@pytest.fixture
+def edited(start):
+    """edited(python): a target whose source has been edited."""
+    def edited(python):
+        target = start(python, FILES)
+        target.edit("mod.py", NEW_MODULE)
+        return target
+    return edited
+
+
+def check_reloaded(target):
+    assert target.eval("mod.answer()") == "new!"
+    target.check_unharmed()
+
+
+def test_attach_and_list_stale(python, edited):
+    target = edited(python)
+    output = gdb("pyhot list-stale", "pyhot attach mod", "printf \"exit %d\\n\", $pyhot_exit",
+                 pid=target.pid)
+    assert "mod stale" in output and "changed  function  answer" in output, output
+    assert "mod reloaded in %d" % target.pid in output, output
+    assert "exit 0\n" in output, output
+    check_reloaded(target)
+
+
+@pytest.mark.parametrize("setting", ["scheduler-locking on", "scheduler-locking step"])
+def test_scheduler_locking_is_kept(setting, any_python, edited):
+    target = edited(any_python)
+    output = gdb("set " + setting, "pyhot attach mod", "show scheduler-locking", pid=target.pid)
+    assert "mod reloaded" in output, output
+    assert 'scheduler execution is "%s"' % setting.split()[1] in output, output
+    check_reloaded(target)
+
+
+def test_json_goes_into_a_variable(any_python, edited):
+    target = edited(any_python)
+    output = gdb("pyhot attach -j mod", "set print elements 0",
+                 "python import json; report = json.loads("
+                 "gdb.convenience_variable('pyhot').string()); "
+                 "print(report['pid'], report['result'], report['exit'])", pid=target.pid)
+    assert "%d reloaded 0\n" % target.pid in output, output
+    check_reloaded(target)
+
+
+def test_broken_source_is_an_error_of_gdb(any_python, start):
+    target = start(any_python, FILES)
+    target.edit("mod.py", "def answer(:\n")
+    output = gdb("pyhot attach mod", "echo not reached\\n", pid=target.pid,
+                 arguments=("-ex", "printf \"exit %d\\n\", $pyhot_exit"))
+    assert "exit 1\n" in output and "SyntaxError" in output, output
+    assert target.eval("mod.answer()") == "old"
+    target.check_unharmed()
+
+
+def test_options_are_those_of_the_command_line(any_python, edited):
+    target = edited(any_python)
+    output = gdb("pyhot attach --dry-run mod", "pyhot attach --bogus mod", pid=target.pid)
+    assert "would be" in output, output
+    assert "unrecognized option '--bogus'" in output, output
+    assert target.eval("mod.answer()") == "old"
+    target.check_unharmed()
+
+
+def test_from_a_place_inside_malloc(any_python, edited):
+    """Every thread stands in the allocator or beside it: never a call from there."""
+    target = edited(any_python)
+    output = gdb("break malloc", "continue", "pyhot attach mod", "info breakpoints", pid=target.pid)
+    assert "mod reloaded" in output, output
+    assert "malloc" in output.split("mod reloaded")[1], output
+    check_reloaded(target)
+
+
+def test_breakpoint_of_the_user_is_hit_meanwhile(any_python, edited):
+    """It is shown, the job goes on with the program, and its report comes."""
+    target = edited(any_python)
+    output = gdb("break PyImport_ImportModuleLevelObject", "break pthread_create",
+                 "tbreak PyGILState_Ensure",
+                 "pyhot attach mod", "echo at the breakpoint\\n", "delete",
+                 # The next one is there until the report has come.
+                 "python import threading; threading.Timer(3, lambda: gdb.post_event("
+                 "lambda: gdb.execute('interrupt'))).start()",
+                 "continue", "echo continued\\n", pid=target.pid)
+    assert "PyGILState_Ensure" in output.split("at the breakpoint")[0], output
+    assert "goes on when you continue" in output, output
+    assert "mod reloaded" in output.split("at the breakpoint")[1], output
+    check_reloaded(target)
+
+
+def test_without_a_process():
+    assert "pyhot: no process is being debugged" in gdb("pyhot attach mod")
+
+
+def test_core_file(any_python, start, tmp_path):
+    target = start(any_python, FILES)
+    core = tmp_path / "core"
+    gdb("generate-core-file %s" % core, pid=target.pid)
+    output = gdb("pyhot attach mod", before=("core-file %s" % core,))
+    assert "pyhot: a core file cannot run a reload" in output, output
+
+
+def test_process_that_is_no_python():
+    process = subprocess.Popen(["sleep", "1000"])
+    try:
+        output = gdb("pyhot attach mod", pid=process.pid)
+        assert "pyhot: " in output and "Python" in output.split("pyhot: ")[1], output
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_help_and_completion(any_python, start):
+    target = start(any_python, dict(FILES, **{"shop/__init__.py": "", "shop/cart.py": ""}))
+    output = gdb("help pyhot", "complete pyhot attach mo", "complete pyhot attach shop.c",
+                 pid=target.pid)
+    assert "pyhot attach -- " in output and "pyhot list-stale -- " in output, output
+    assert "\npyhot attach mod\n" in output, output
+    assert "\npyhot attach shop.cart\n" in output, output
+
+
+def test_program_started_under_gdb(any_python, tmp_path):
+    (tmp_path / "mod.py").write_text(MODULE)
+    (tmp_path / "app.py").write_text(
+        "import mod, os, time\n"
+        "print(mod.answer(), flush=True)\n"
+        "os.kill(os.getpid(), 10)\n"
+        "print(mod.answer(), flush=True)\n")
+    (tmp_path / "new.py").write_text(NEW_MODULE)
+    output = gdb("run", "shell cp %s %s" % (tmp_path / "new.py", tmp_path / "mod.py"),
+                 "pyhot attach mod", "signal 0",
+                 before=("set cwd %s" % tmp_path, "file %s" % any_python, "set args app.py"))
+    assert "mod reloaded" in output, output
+    assert output.index("\nold\n") < output.index("mod reloaded") < output.index("\nnew!\n"), output
