@@ -47,7 +47,8 @@ def settings(**wanted):
         yield
     finally:
         for name, value in before.items():
-            gdb.execute("set %s %s" % (name, value), to_string=True)
+            with contextlib.suppress(gdb.error):  # some cannot be set when the process has ended
+                gdb.execute("set %s %s" % (name, value), to_string=True)
 
 
 @contextlib.contextmanager
@@ -271,6 +272,12 @@ def target_of_gdb():
     if not os.path.exists("/proc/%d/status" % inferior.pid):
         raise gdb.GdbError("pyhot: process %d is not on this machine: run gdb where it is"
                            % inferior.pid)
+    if not os.path.samefile("/proc/%d/root" % inferior.pid, "/") and \
+            gdb.parameter("sysroot") in ("", "/", "target:"):
+        # gdb would put its breakpoint in the loader where another loader has that function.
+        raise gdb.GdbError("pyhot: process %d has another root directory than gdb: detach, "
+                           "set sysroot /proc/%d/root, and attach again"
+                           % (inferior.pid, inferior.pid))
     if gdb.selected_thread().is_running():
         raise gdb.GdbError("pyhot: the selected thread is running: interrupt it first")
     return inferior
