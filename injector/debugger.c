@@ -150,8 +150,8 @@ static struct error *try_thread(struct debugger *debugger, struct safepoint *saf
     return NULL;
 }
 
-static struct error *try_threads(struct debugger *debugger, struct safepoint *safepoint,
-                                 pid_t *tid, bool *safe, struct way_out *way)
+static struct error *try_threads(struct debugger *debugger, struct safepoint *safepoint, pid_t *tid,
+                                 bool *safe, struct way_out *way)
 {
     _cleanup_free_ pid_t *tids = NULL;
     size_t n = 0;
@@ -215,8 +215,8 @@ static struct error *call_munmap(struct debugger *debugger, const struct python 
                                  uint64_t region)
 {
     char answer[MAX_ANSWER];
-    return ask(debugger, answer, "call %d 0x%" PRIx64 " 0x%" PRIx64 " %d", (int)tid,
-               python->munmap, region, STUB_REGION_SIZE);
+    return ask(debugger, answer, "call %d 0x%" PRIx64 " 0x%" PRIx64 " %d", (int)tid, python->munmap,
+               region, STUB_REGION_SIZE);
 }
 
 static struct error *map_region(struct debugger *debugger, const struct target *target, pid_t tid,
