@@ -6,7 +6,8 @@
  *   scan.c    traverses every object once; result: edges (referrer, key, visits)
  *   ledger.c  for each key: references = found + frames + named holders + ours + residual
  *   field.c   where in the referrer's memory a reference is (the flip test); candidates.c
- *             finds the words that may be it, stored.c is the writer that uses it
+ *             finds the words that may be it, stored.c is the writer that uses it;
+ *             items.c: all keys of a long list or tuple at once
  *   commit.c  resolve, commit, undo, verify: the order of all writers
  *   aliases.c uncounted pointers to old objects; ctypes.c those in memory of ctypes
  *   writers   types.c instances.c hashed.c weakrefs.c code.c frames.c arrays.c holders.c

@@ -15,6 +15,7 @@
 #include "../cpython/memory.h"
 #include "candidates.h"
 #include "field.h"
+#include "items.h"
 
 enum {
     MOST_BYTES = 8192,       /* of a twin: what traverse functions look at is in front */
@@ -25,6 +26,7 @@ enum {
 
 struct fields {
     struct candidates candidates;
+    struct items items;
     char *twins;
     size_t twins_bytes;
     uint32_t *hits; /* by word */
@@ -249,9 +251,24 @@ void field_close(struct remap *r)
     if (!r->fields)
         return;
     candidates_free(&r->fields->candidates);
+    items_free(&r->fields->items);
     free(r->fields->twins);
     free(r->fields->hits);
     free(r->fields);
+}
+
+void field_forget(struct remap *r)
+{
+    if (r->fields)
+        items_forget(&r->fields->items);
+}
+
+ptrdiff_t field_find_item(struct remap *r, PyObject *referrer, uint32_t key, size_t visits,
+                          uintptr_t ***fields)
+{
+    struct fields *f = state(r);
+
+    return f ? items_find(r, &f->items, referrer, key, visits, fields) : -1;
 }
 
 ptrdiff_t field_find(struct remap *r, PyObject *referrer, uint32_t key, size_t visits,
@@ -260,11 +277,15 @@ ptrdiff_t field_find(struct remap *r, PyObject *referrer, uint32_t key, size_t v
     struct fields *f = state(r);
     PyObject *old = r->keys[key].old;
     struct count before;
+    ptrdiff_t n;
 
     if (!f)
         return -1;
     if (!visits || !type_of(referrer)->tp_traverse)
         return 0;
+    n = field_find_item(r, referrer, key, visits, fields);
+    if (n != -2)
+        return n;
     before = count_visits(referrer, old);
     for (enum reach reach = REACH_OWN; reach <= REACH_STATICS; reach++) {
         int status = candidates_open(&f->candidates, r->heap, referrer, old, reach);

@@ -74,15 +74,28 @@ static ptrdiff_t stored_resolve(struct remap *r, struct edge *e)
     return n > 0 ? (ptrdiff_t)e->visits : n;
 }
 
+/* The writers before this one have written by now. */
+static int stored_commit_own(struct remap *r)
+{
+    field_forget(r);
+    return 0;
+}
+
 static int stored_commit(struct remap *r, struct edge *e)
 {
-    size_t visits = field_visits(e->referrer, r->keys[e->key].old);
     struct stored *s = remap_alloc(r, sizeof *s);
+    size_t visits;
     ptrdiff_t n;
 
     if (!s)
         return -1;
     e->data = s;
+    n = field_find_item(r, e->referrer, e->key, e->visits, &s->fields);
+    if (n != -2) {
+        s->n = n < 0 ? 0 : (size_t)n;
+        return n < 0 ? -1 : remap_reserve_stores(r, s->n);
+    }
+    visits = field_visits(e->referrer, r->keys[e->key].old);
     if (visits < e->visits && look_for_dict(r, e, &s->dict) < 0)
         return -1;
     if (visits > e->visits)
@@ -172,6 +185,7 @@ static void stored_finish(struct remap *r)
 const struct writer field_writer = {
     .kind = "field",
     .resolve = stored_resolve,
+    .commit_own = stored_commit_own,
     .commit = stored_commit,
     .finish = stored_finish,
 };
