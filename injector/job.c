@@ -1,10 +1,12 @@
 /* A job for the agent, from the command line to its answer (job.h). */
 #include "job.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "channel.h"
 #include "cleanup.h"
@@ -130,6 +132,46 @@ static struct error *inject_and_read(const struct options *options, const struct
     return error;
 }
 
+/* Where pyhot's commands for gdb are, beside this binary as installed or as built; malloc'ed, NULL:
+ * not there. */
+static char *gdb_script(void)
+{
+    static const char *const places[] = {"../share/pyhot", "../scripts"};
+    char self[PATH_MAX], path[PATH_MAX + 64];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (length < 0)
+        return NULL;
+    self[length] = '\0';
+    for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+        snprintf(path, sizeof(path), "%.*s/%s/pyhot-gdb.py", (int)(strrchr(self, '/') - self), self,
+                 places[i]);
+        if (!access(path, R_OK))
+            return realpath(path, NULL);
+    }
+    return NULL;
+}
+
+/* gdb can do the job for us: the lines to type there. */
+static struct error *name_command_for_gdb(struct error *error, const struct options *options,
+                                          enum pyhot_command command)
+{
+    _cleanup_free_ char *modules = NULL, *script = gdb_script();
+    size_t size = 0;
+    FILE *out = open_memstream(&modules, &size);
+
+    if (!out)
+        return error;
+    for (size_t i = 0; i < options->modules.n; i++)
+        fprintf(out, " %s", options->modules.items[i]);
+    fclose(out);
+    return error_hint(error, "type in that gdb: pyhot %s%s%s%s (once before: source %s)",
+                      command == PYHOT_ATTACH ? "attach" : "list-stale",
+                      options->flags & PYHOT_STALE ? " --stale" : "",
+                      options->flags & PYHOT_OBJECTS ? " --objects" : "", modules,
+                      script ? script : "pyhot-gdb.py");
+}
+
 struct error *job_run(const struct options *options, enum pyhot_command command,
                       struct json_object **result)
 {
@@ -142,7 +184,8 @@ struct error *job_run(const struct options *options, enum pyhot_command command,
     if (!request)
         return error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
     if ((error = target_open_held(&target, options->pid, options->debugger)))
-        return error;
+        return strcmp(error->code, "in-gdb") ? error
+                                             : name_command_for_gdb(error, options, command);
     error = python_find(&python, &target);
     if (!error) {
         error = inject_and_read(options, &target, &python, request, start_ns, result);

@@ -27,11 +27,12 @@ static struct error *explain_tracer(const struct target *target, pid_t tracer)
 {
     struct proc_stat stat;
     const char *name = proc_stat(tracer, &stat) ? "unknown" : stat.command;
-    struct error *error =
-        error_new(EXIT_CANNOT_ATTACH, "traced", "process %d (%s) is already traced by %d (%s)",
-                  target->pid, target->command, tracer, name);
+    bool gdb = !strncmp(name, "gdb", 3); /* gdbserver too */
+    struct error *error = error_new(EXIT_CANNOT_ATTACH, gdb ? "in-gdb" : "traced",
+                                    "process %d (%s) is already traced by %d (%s)", target->pid,
+                                    target->command, tracer, name);
 
-    if (!strncmp(name, "gdb", 3))
+    if (gdb)
         return error_hint(error, "leave it in that gdb with: detach");
     return error_hint(error, "end the tracer first: kill %d", tracer);
 }

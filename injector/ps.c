@@ -52,8 +52,8 @@ static bool is_named_python(const char *command)
 /* Whether what target_open or python_find said means that this is no Python at all. */
 static bool is_other(const struct error *error, const char *command)
 {
-    static const char *const not_looked_into[] = {"permission", "traced",        "stopped",
-                                                  "zombie",     "wrong-machine", "unreadable-file"};
+    static const char *const not_looked_into[] = {
+        "permission", "traced", "stopped", "zombie", "wrong-machine", "unreadable-file", "in-gdb"};
     static const char *const certain[] = {"not-python", "kernel-thread",   "not-a-process",
                                           "self",       "no-such-process", "process-ended",
                                           "read-memory"};

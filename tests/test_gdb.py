@@ -192,3 +192,13 @@ def test_program_started_under_gdb(any_python, tmp_path):
                              "file %s" % any_python, "set args app.py"))
     assert "mod reloaded" in output, output
     assert output.index("\nold\n") < output.index("mod reloaded") < output.index("\nnew!\n"), output
+
+
+def test_pyhot_outside_names_the_gdb_and_the_command(any_python, edited):
+    target = edited(any_python)
+    output = gdb("shell %s attach %d mod other; echo exit $?" % (harness.pyhot_path(), target.pid),
+                 "python print('I am', __import__('os').getpid())", pid=target.pid)
+    gdb_pid = output.split("I am ")[1].split()[0]
+    assert "traced by %s (gdb)" % gdb_pid in output and "exit 3\n" in output, output
+    assert "type in that gdb: pyhot attach mod other (once before: source /" in output, output
+    target.check_unharmed()
