@@ -278,6 +278,9 @@ def target_of_gdb():
         raise gdb.GdbError("pyhot: process %d has another root directory than gdb: detach, "
                            "set sysroot /proc/%d/root, and attach again"
                            % (inferior.pid, inferior.pid))
+    if gdb.parameter("non-stop"):
+        raise gdb.GdbError("pyhot: gdb is in non-stop mode, where pyhot does not work: detach, "
+                           "set non-stop off, and attach again")
     if gdb.selected_thread().is_running():
         raise gdb.GdbError("pyhot: the selected thread is running: interrupt it first")
     return inferior
