@@ -1,0 +1,62 @@
+"""gc.remap of what an extension's traverse function visits, or says it does: a word that is not
+proven to be the field is not written, and what is not found is listed."""
+
+import os
+import subprocess
+
+import pytest
+
+import harness
+
+@pytest.fixture
+def victim(python, tmp_path):
+    """The extension, built for the interpreter; a function that runs a script with it."""
+    include = subprocess.run(
+        [str(python), "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
+        stdout=subprocess.PIPE, text=True, check=True,
+        env=harness.clean_environment()).stdout.strip()
+    include = python.root + include
+    if not os.path.exists(include + "/Python.h"):
+        pytest.skip("no headers of this interpreter")
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-w", "-I", include,
+                    "-idirafter", os.path.dirname(include), "-o", str(tmp_path / "liar.so"),
+                    str(harness.VICTIMS / "liar.c")], check=True)
+    return lambda text: harness.run_script(python, text, tmp_path)
+
+
+@pytest.mark.parametrize("how", range(7))  # as liar.c says
+def test_nothing_is_written_that_is_not_proven(victim, how):
+    victim("""
+import gc, sys
+import liar, pyhot
+how = %d
+class Thing: pass
+def old(): pass
+old, new = Thing(), Thing()
+hidden = (old,)
+gc.disable()
+liar.set_how(how)
+objects = [liar.Liar(old, hidden), liar.Liar(old, old)]
+for o in objects:
+    gc.is_tracked(o)
+before = sys.getrefcount(new)
+report = pyhot.remap({old: new}, dry_run=True)
+assert report["unresolved"] == 0 or report["held"], report
+try:
+    report = pyhot.remap({old: new})
+except (RuntimeError, ValueError) as error:
+    print(error)
+else:
+    moved = report["references_rewritten"]
+    assert sys.getrefcount(new) == before + moved, (before, sys.getrefcount(new), report)
+for o in objects:
+    for x in o.held():
+        assert type(x) in (Thing, tuple)
+if how in (0, 5):
+    assert objects[1].held() == (new, new) and objects[0].held()[0] is new, report
+if how == 2:    # one reference of each is nowhere to be seen
+    assert report["unaccounted"] + report["unresolved"] + len(report["held"]) >= 1, report
+liar.set_how(0)
+del objects
+gc.collect()
+""" % how)
