@@ -229,5 +229,5 @@ def test_machine_interface(any_python, edited):
                           text=True, stdout=subprocess.PIPE, timeout=harness.DEADLINE,
                           env=dict(os.environ, PYHOT=harness.pyhot_path()))
     assert '~"mod reloaded in %d' % target.pid in done.stdout, done.stdout
-    assert '^error,msg="pyhot: module nothing.of.this.name is not loaded' in done.stdout, done.stdout
+    assert '&"pyhot: module nothing.of.this.name is not loaded' in done.stdout, done.stdout
     check_reloaded(target)
