@@ -311,6 +311,33 @@ assert [c for c in object.__subclasses__() if c.__module__ == "__main__"] == [Ro
 """)
 
 case("""
+# attributes of instances whose __dict__ was asked for, their class replaced as well
+class Old:
+    def __del__(self):
+        died.append(self)
+class New:
+    pass
+class Owner: pass
+class Owner2: pass
+died = []
+class Slim:
+    __slots__ = ()
+    def __del__(self):
+        died.append(self)
+class Slim2:
+    __slots__ = ()
+first, second, third, slim = Old(), Old(), Old(), Slim()
+for one in (first, second, third):
+    one.name, one.owner, one.owners, one.kind = "x", Owner, [Owner], Old
+first.__dict__, vars(third)
+remap({Old: New, Owner: Owner2, Slim: Slim2})
+for one in (first, second, third):
+    assert type(one) is New and one.owner is Owner2 and one.kind is New and one.name == "x"
+    assert vars(one)["owner"] is Owner2 and one.owners == [Owner2]
+assert type(slim) is Slim2 and died == [], died
+""")
+
+case("""
 # a base whose layout differs is told, and the subclass stays whole
 class Base:
     __slots__ = ("x",)

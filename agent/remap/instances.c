@@ -67,17 +67,41 @@ static bool can_migrate(const struct remap *r, PyTypeObject *old, PyTypeObject *
            !new_->tp_itemsize;
 }
 
-/* The setter alone knows all cases.  Setting and taking back is not seen by anyone: the
- * GIL is held and no code runs. */
-static bool setter_agrees(PyObject *o, const struct key *k)
+/* An object to try the setter on.  From 3.11 on the setter moves the attributes of what it is
+ * called for into a dict (object_set_class, Objects/typeobject.c), where the scan has not seen
+ * them; so it is tried on an empty instance.  Those of a class written in C cannot be freed
+ * unless their __new__ has run, and those without the collector's head (`__slots__ = ()`) have
+ * no room for the mark that __del__ was called: they are tried themselves. */
+static PyObject *setter_subject(PyObject *o)
 {
-    if (set_class(o, k->new_) < 0) {
-        PyErr_Clear();
-        return false;
+    PyTypeObject *type = type_of(o);
+    PyObject *empty;
+
+    if (c_base(type) != &PyBaseObject_Type || !type_has(type, Py_TPFLAGS_HAVE_GC)) {
+        Py_IncRef(o);
+        return o;
     }
-    if (set_class(o, k->old) < 0)
+    empty = ((PyObject * (*)(PyTypeObject *, Py_ssize_t)) type->tp_alloc)(type, 0);
+    if (empty)
+        finalized_set(empty, true);
+    return empty;
+}
+
+/* The setter alone knows all cases.  Setting and taking back is not seen by anyone: the
+ * GIL is held and no code runs.  1, 0, -1. */
+static int setter_agrees(PyObject *o, const struct key *k)
+{
+    PyObject *subject = setter_subject(o);
+    int agrees;
+
+    if (!subject)
+        return -1;
+    agrees = set_class(subject, k->new_) == 0;
+    if (agrees && set_class(subject, k->old) < 0)
         PyErr_Clear(); /* cannot be: that layout it had */
-    return true;
+    PyErr_Clear();
+    Py_DecRef(subject);
+    return agrees;
 }
 
 /* To 3.11 the setter refuses subclasses of int, tuple and bytes that have a __dict__,
@@ -109,8 +133,11 @@ static int fate_of(struct remap *r, PyObject *o, const struct key *k, enum fate 
     }
     if (s->fates[index] == FATE_UNKNOWN) {
         PyTypeObject *old = (PyTypeObject *)k->old, *new_ = (PyTypeObject *)k->new_;
+        int agrees = setter_agrees(o, k);
 
-        if (setter_agrees(o, k))
+        if (agrees < 0)
+            return -1;
+        if (agrees)
             s->fates[index] = FATE_SET_CLASS;
         else if (can_store(old, new_))
             s->fates[index] = FATE_STORE_CLASS;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "../cpython/gc_objects.h"
+#include "../cpython/introspect.h"
 #include "field.h"
 #include "heap.h"
 
@@ -13,7 +14,7 @@
 struct stored {
     uintptr_t **fields;
     size_t n;
-    PyObject *dict; /* a dict made for the referrer since the scan; or NULL; borrowed */
+    PyObject *dict; /* where attributes have moved since the scan; or NULL; borrowed */
 };
 
 struct new_dict {
@@ -56,6 +57,17 @@ static size_t count_values(PyObject *dict, PyObject *old)
     return n;
 }
 
+/* Setting the class has moved the attributes to the instance's dict.  That may have been there
+ * before: in 3.13 and 3.14 a dict shares the values inside its instance until then
+ * (_PyDict_DetachFromObject, Objects/dictobject.c).  Borrowed, or NULL. */
+static PyObject *dict_moved_to(const struct edge *e)
+{
+    PyObject *dict = instance_dict(e->referrer);
+
+    Py_DecRef(dict); /* the instance has it */
+    return dict;
+}
+
 static ptrdiff_t stored_resolve(struct remap *r, struct edge *e)
 {
     PyObject *old = r->keys[e->key].old, *dict;
@@ -96,8 +108,8 @@ static int stored_commit(struct remap *r, struct edge *e)
         return n < 0 ? -1 : remap_reserve_stores(r, s->n);
     }
     visits = field_visits(e->referrer, r->keys[e->key].old);
-    if (visits < e->visits && look_for_dict(r, e, &s->dict) < 0)
-        return -1;
+    if (visits < e->visits)
+        s->dict = dict_moved_to(e);
     if (visits > e->visits)
         visits = e->visits;
     n = field_find(r, e->referrer, e->key, visits, &s->fields);
