@@ -11,6 +11,7 @@
 #include "../cpython/descr.h"
 #include "../cpython/frame.h"
 #include "../cpython/statics.h"
+#include "../cpython/version.h"
 #include "frames.h"
 
 enum attribute { CODE, DEFAULTS, KWDEFAULTS, ATTRIBUTES };
@@ -175,8 +176,11 @@ static int look_at_call(struct remap *r, PyObject *frame, void *arg)
     return 0;
 }
 
+/* Up to 3.10 the unused part of the stack is looked at too (frame.h), so it is a guess. */
 static int look_at_stack(struct remap *r, PyObject *frame, void *arg)
 {
+    const char *where = cpython_minor() <= 10 ? "operand stack of a running frame, it seems"
+                                              : "operand stack of a running frame";
     struct frame_fields f;
 
     (void)arg;
@@ -185,7 +189,7 @@ static int look_at_stack(struct remap *r, PyObject *frame, void *arg)
     for (size_t i = 0; i < f.n_stack && !f.traversed; i++) {
         ptrdiff_t key = f.stack[i] ? keys_find(r, f.stack[i]) : -1;
 
-        if (key >= 0 && add_holder(r, (uint32_t)key, NULL, "operand stack of a running frame") < 0)
+        if (key >= 0 && add_holder(r, (uint32_t)key, NULL, where) < 0)
             return -1;
     }
     return 0;
