@@ -17,13 +17,10 @@
 #include "reload/reload.h"
 #include "request.h"
 #include "stale/stale.h"
+#include "turn.h"
 
 /* How long a reader may leave the last lines in the pipe before they are dropped. */
 enum { FLUSH_MS = 5000 };
-
-/* The process whose job is running, or 0.  A pid, not a flag: a child forked in the middle of a
- * job inherits this word but not the thread. */
-static _Atomic pid_t busy;
 
 static struct {
     struct pyhot_request *request; /* NULL: no injector */
@@ -181,39 +178,50 @@ static void run(struct pyhot_request *request)
     memset(&job, 0, sizeof job);
     job.request = request;
     emit_open(request->channel);
-
-    if (request->protocol != PYHOT_PROTOCOL) {
-        emit_error("protocol", "the agent and pyhot are of different versions", NULL, 3);
-    } else if (!Py_IsInitialized() || cpython_finalizing()) {
-        emit_error("finalizing", "the interpreter is starting or ending", NULL, 3);
-    } else {
-        PyGILState_STATE gil = PyGILState_Ensure();
-        run_with_gil();
-        PyGILState_Release(gil);
-    }
+    run_with_gil();
+    PyThreadState *thread = PyEval_SaveThread();
     emit_flush(FLUSH_MS);
+    PyEval_RestoreThread(thread);
     emit_open(-1);
     if (!move(PYHOT_RUNNING, PYHOT_DONE))
         move(PYHOT_COMMITTING, PYHOT_DONE);
     job.request = NULL;
 }
 
+/* For what goes wrong before the job is ours, and with it the channel's buffer.  The pipe is
+ * empty, so it takes a line; without a reader there is nobody to tell. */
+static void refuse(const struct pyhot_request *request, const char *code, const char *message,
+                   const char *hint)
+{
+    dprintf(request->channel,
+            "{\"type\":\"error\",\"code\":\"%s\",\"message\":\"%s\",\"hint\":\"%s\",\"exit\":3}\n",
+            code, message, hint);
+}
+
+static bool is_cancelled(void *request)
+{
+    return atomic_load(&((struct pyhot_request *)request)->state) == PYHOT_CANCELLED;
+}
+
 __attribute__((visibility("default"))) void pyhot_agent_main(struct pyhot_request *request);
 
 void pyhot_agent_main(struct pyhot_request *request)
 {
-    pid_t self = getpid(), holder = atomic_load(&busy);
-
-    if (holder != self && atomic_compare_exchange_strong(&busy, &holder, self)) {
-        run(request);
-        atomic_store(&busy, 0);
+    if (request->protocol != PYHOT_PROTOCOL) {
+        refuse(request, "protocol", "the agent and pyhot are of different versions",
+               "use the pyhot that was used on this process before");
+    } else if (!Py_IsInitialized() || cpython_finalizing()) {
+        refuse(request, "finalizing", "the interpreter is starting or ending", "try again");
     } else {
-        static const char line[] =
-            "{\"type\":\"error\",\"code\":\"busy\",\"message\":\"another pyhot is at work in this "
-            "process\",\"hint\":\"wait until it has ended\",\"exit\":3}\n";
-        if (write(request->channel, line, sizeof line - 1) < 0) {
-            /* The reader is gone: nobody to tell. */
+        PyGILState_STATE gil = PyGILState_Ensure();
+        if (turn_take(request->timeout_ms, is_cancelled, request)) {
+            run(request);
+            turn_end();
+        } else if (!is_cancelled(request)) {
+            refuse(request, "busy", "another pyhot is at work in this process",
+                   "wait until it has ended");
         }
+        PyGILState_Release(gil);
     }
     close(request->channel);
 }

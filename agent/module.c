@@ -8,6 +8,7 @@
 #include "remap/remap.h"
 #include "request.h"
 #include "stale/stale.h"
+#include "turn.h"
 
 #define EXPORTED __attribute__((visibility("default")))
 
@@ -126,6 +127,7 @@ static PyObject *py_reload(PyObject *self, PyObject *args, PyObject *keywords)
     static char *names[] = {"dry_run", "force", "data", "new", "keep", "verbose", NULL};
     PyObject *none = PyTuple_New(0), *data = NULL, *new_names = NULL, *keep_names = NULL;
     struct reload_options options = {0};
+    PyObject *result;
     int dry_run = 0, force = 0, verbose = 0, parsed;
 
     (void)self;
@@ -136,7 +138,13 @@ static PyObject *py_reload(PyObject *self, PyObject *args, PyObject *keywords)
         return NULL;
     options.flags = (dry_run ? PYHOT_DRY_RUN : 0u) | (force ? PYHOT_FORCE : 0u) |
                     (verbose ? PYHOT_VERBOSE : 0u);
-    return failed(run_reload(args, data, &options, new_names, keep_names));
+    if (!turn_take(0, NULL, NULL)) {
+        PyErr_SetString(PyExc_RuntimeError, "reload: another is at work in this process");
+        return NULL;
+    }
+    result = run_reload(args, data, &options, new_names, keep_names);
+    turn_end();
+    return failed(result);
 }
 
 /* --- stale */

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 
@@ -589,3 +590,18 @@ def test_reports_are_json_on_one_object_only(any_python, start):
     done = target.attach("mod")
     assert json.loads(done.stdout) == done.report
     assert done.stderr == ""
+
+
+def test_two_at_once_take_turns(python, start):
+    """Neither has loaded the agent yet when the other does, so there are two of them."""
+    target = start(python, {"mod.py": MODULE, "app.py": "import mod\n" + IDLE})
+    for text in (NEW_MODULE, NEWER_MODULE):
+        target.edit("mod.py", text)
+        running = [subprocess.Popen(harness.pyhot_command() + ["attach", str(target.pid), "mod"],
+                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                   for _ in range(3)]
+        for process in running:
+            said, _ = process.communicate(timeout=harness.DEADLINE)
+            assert process.returncode == 0 or "traced by" in said, said
+    assert target.eval("mod.price(1)") == ("newer", 1)
+    target.check_unharmed()

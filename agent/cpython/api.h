@@ -53,6 +53,7 @@ extern void PyEval_RestoreThread(PyThreadState *);
 extern PyThreadState *PyThreadState_Get(void);
 extern PyInterpreterState *PyInterpreterState_Get(void) CPY_WEAK; /* from 3.9 */
 extern PyInterpreterState *PyInterpreterState_Main(void);
+extern PyObject *PyInterpreterState_GetDict(PyInterpreterState *);
 extern PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *);
 extern PyThreadState *PyThreadState_Next(PyThreadState *);
 extern PyObject *_PyThread_CurrentFrames(void);
