@@ -130,8 +130,9 @@ def _candidates_in_root():
     root = other_root()
     if os.geteuid() != 0 or not os.path.exists(os.path.join(root, ".complete")):
         return
-    folders = {tempfile.gettempdir(), str(REPO), os.path.dirname(agent_path()),
-               os.environ.get("PYHOT_ZOO") or str(REPO.parent / "shared")}
+    folders = [tempfile.gettempdir(), str(REPO), os.path.dirname(agent_path()),
+               os.environ.get("PYHOT_ZOO") or str(REPO.parent / "shared")]
+    folders = set(folders) | set(map(os.path.realpath, folders))
     folders = ":".join(sorted(filter(os.path.isdir, folders)))
     scripts = tempfile.mkdtemp(prefix="pyhot-root-")
     atexit.register(shutil.rmtree, scripts, ignore_errors=True)
