@@ -220,6 +220,25 @@ REGISTRIES = [
         assert mod.ORDER[0][1] is mod.a and len([fn for fn in mod.NAMES if fn is mod.a]) == 1
         assert mod.b in mod.NAMES and mine in mod.NAMES
         '''),
+    case("exit_functions", '''
+        import atexit
+        out = []
+        def bye(*args):
+            out.append(("{{old||new}}", args))
+        atexit.register(bye)
+        @atexit.register
+        def last():
+            out.append("last {{1||2}}")
+        def only_called():
+            out.append("only")
+        {{||atexit.register(only_called)}}
+        ''', '''
+        import atexit, mod
+        atexit.register(mod.bye, "mine")
+        ''', '''
+        atexit._run_exitfuncs()
+        assert mod.out == ["only", ("new", ("mine",)), "last 2", ("new", ())], mod.out
+        '''),
     case("nested_tables", '''
         TABLE = {"get": {}, "post": []}
         def get(fn):

@@ -19,12 +19,15 @@ BLOCKED = "import probe, threading\nlock = threading.Lock()\nprobe.ready()\n" \
 # ---- A source that fails changes nothing ----
 
 TABLES = '''
+import atexit
+
 HANDLERS = {}
 CHAIN = []
 KINDS = set()
 
 def handles(name):
     def register(function):
+        atexit.register(function)
         HANDLERS[name] = function
         CHAIN.append(function)
         KINDS.add(function)
@@ -90,10 +93,23 @@ WHAT_MUST_STAY = """(
     sorted(sys.modules), sorted(vars(sys.modules['service'])), list(sys.path),
     [(n, id(v)) for n, v in sorted(vars(service).items()) if n != '__builtins__'],
     [(n, id(v)) for n, v in tables.HANDLERS.items()], [id(f) for f in tables.CHAIN],
-    sorted(id(k) for k in tables.KINDS), id(__import__), gc.isenabled(),
+    sorted(id(k) for k in tables.KINDS), exits(), id(__import__), gc.isenabled(),
     sorted(linecache.cache), [t.name for t in threading.enumerate()],
     service.get(), session.name(), isinstance(session, service.Session),
 )"""
+
+EXITS = """
+import atexit
+class Probe:
+    def __eq__(self, other):
+        self.seen.append(id(other))
+        return False
+def exits():
+    probe = Probe()
+    probe.seen = []
+    atexit.unregister(probe)
+    return probe.seen
+"""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +118,7 @@ def service(python, tmp_path_factory):
         "tables.py": TABLES, "service.py": SERVICE, "fresh/__init__.py": "",
         "fresh/part.py": "X = 1\n", "fresh/broken.py": "import fresh.part\n1/0\n",
         "app.py": "import gc, linecache, sys, threading\nimport service, tables\n"
-                  "session = service.Session()\n"
+                  "session = service.Session()\n" + EXITS +
                   "linecache.getlines(service.__file__)\n" + IDLE})
     yield target
     target.kill()

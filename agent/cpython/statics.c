@@ -129,8 +129,9 @@ PyObject **signal_handler_field(int number)
 /* --- atexit */
 
 static PyObject *seen;
+static Py_ssize_t doomed = -1;
 
-/* `a == b` with our probe as one of them: notes the other and says no. */
+/* `a == b` with our probe as one of them: notes the other, and says yes to the doomed one. */
 static PyObject *note_other(PyObject *a, PyObject *b, int op)
 {
     PyObject *other = type_of(a)->tp_richcompare == (void *)note_other ? b : a;
@@ -138,7 +139,7 @@ static PyObject *note_other(PyObject *a, PyObject *b, int op)
     (void)op;
     if (seen && PyList_Append(seen, other) < 0)
         return NULL;
-    return PyBool_FromLong(0);
+    return PyBool_FromLong(seen && PyList_Size(seen) - 1 == doomed);
 }
 
 static PyObject *make_probe(void)
@@ -176,6 +177,17 @@ PyObject *atexit_functions(void)
     }
     Py_DecRef(done);
     return functions;
+}
+
+void atexit_remove(Py_ssize_t n)
+{
+    PyObject *functions;
+
+    doomed = n;
+    functions = atexit_functions();
+    doomed = -1;
+    if (functions)
+        Py_DecRef(functions);
 }
 
 /* struct atexit_state, Include/internal/pycore_interp.h (3.10), pycore_atexit.h (3.11 to

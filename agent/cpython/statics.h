@@ -20,6 +20,9 @@ PyObject **signal_handler_field(int number);
  * them with an object of ours, as atexit.unregister does. */
 PyObject *atexit_functions(void);
 
+/* Unregisters the n-th of them, and no other that is equal to it. */
+void atexit_remove(Py_ssize_t n);
+
 /* Where the n-th of `functions` (atexit_functions) is kept; NULL: not found for certain. */
 PyObject **atexit_field(PyObject *functions, Py_ssize_t n);
 

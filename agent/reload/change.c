@@ -5,6 +5,7 @@
 #include "agent.h"
 #include "cpython/collector.h"
 #include "emit.h"
+#include "exit_functions.h"
 #include "graveyard.h"
 #include "request.h"
 #include "transaction.h"
@@ -152,7 +153,8 @@ static int prepare_plan(struct reload *reload)
         plan_packages(reload) < 0 || settle_dicts(reload) < 0)
         return -1;
     reload->hooks = hooks_new(&reload->execution, plan_remap(reload->plan));
-    if (!reload->hooks || plan_resolve(reload->plan) < 0)
+    reload->doubled_exits = exit_functions_doubled(plan_remap(reload->plan));
+    if (!reload->hooks || !reload->doubled_exits || plan_resolve(reload->plan) < 0)
         return -1;
     for (size_t i = 0; i < reload->n_pairs; i++) {
         if (pair_count_references(plan_remap(reload->plan), &reload->pairs[i]) < 0)
@@ -189,6 +191,7 @@ static enum step commit(struct reload *reload)
     if (plan_commit(reload->plan) < 0)
         return STEP_ERROR;
     reload->committed = true;
+    exit_functions_remove(reload->doubled_exits);
     if (!plan_verified(reload->plan) ||
         hooks_hold_instances(reload->hooks, plan_remap(reload->plan)) < 0 ||
         keep_globals(&reload->execution) < 0)

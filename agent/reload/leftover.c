@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cpython/collector.h"
+#include "exit_functions.h"
 #include "graveyard.h"
 #include "remap/remap.h"
 
@@ -474,6 +475,7 @@ PyObject *leftover_take_back(struct execution *e)
     int status = note_births(&births, e);
     Py_ssize_t survivors;
 
+    exit_functions_take_back(e);
     execution_end(e);
     survivors = status == 0 && births.n ? hold_survivors(&births) : 0;
     if (survivors > 0)

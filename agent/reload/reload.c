@@ -418,6 +418,7 @@ static void clear(struct reload *reload)
         source_clear(&member->source);
     }
     free(reload->members);
+    Py_DecRef(reload->doubled_exits);
     Py_DecRef(reload->generations);
     Py_DecRef(reload->remap);
     Py_DecRef(reload->left);

@@ -37,6 +37,7 @@ struct reload {
     size_t n_pairs;
     struct plan *plan;
     struct hooks *hooks;
+    PyObject *doubled_exits; /* exit_functions_doubled's list */
     PyObject *remap;       /* remap_report's dict */
     PyObject *generations; /* left by others' reloads: stale_generations */
     PyObject *left;        /* what a failed execution left behind: list of str */
