@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define PYHOT_PROTOCOL 1
-#define PYHOT_ENTRY "pyhot_agent_main" /* void PYHOT_ENTRY(struct pyhot_request *) */
+#define PYHOT_ENTRY    "pyhot_agent_main" /* void PYHOT_ENTRY(struct pyhot_request *) */
 
 /* Where the job is.  The agent moves it forward; the injector may only move
  * WAITING or RUNNING to CANCELLED.  Every move is a compare-and-swap, so the two

@@ -224,8 +224,8 @@ struct error *channel_read(struct injection *injection, const struct target *tar
     while (!turn(&reader)) {
         if (!channel_interrupted && monotonic_ns() < deadline_ns)
             continue;
-        reader.error = cancel(injection->request, &was) ? cancelled(target, was)
-                                                        : stopped_meanwhile(target);
+        reader.error =
+            cancel(injection->request, &was) ? cancelled(target, was) : stopped_meanwhile(target);
         if (reader.error)
             break;
     }

@@ -19,15 +19,15 @@ enum code_kind {
 enum { CODE_HEADER_SIZE = 1024 };
 
 struct code_image {
-    uint64_t start, end;     /* of its executable mapping */
-    uint64_t base;           /* where its ELF header is */
-    uint64_t bias;           /* address in memory - address in the file */
+    uint64_t start, end; /* of its executable mapping */
+    uint64_t base;       /* where its ELF header is */
+    uint64_t bias;       /* address in memory - address in the file */
     uint64_t inode;
     enum code_kind kind;
-    uint64_t unwind_header;  /* .eh_frame_hdr; 0: none that can be searched */
+    uint64_t unwind_header; /* .eh_frame_hdr; 0: none that can be searched */
     uint64_t unwind_table;
     uint32_t unwind_entries;
-    char name[64];           /* last part of the path */
+    char name[64];                          /* last part of the path */
     unsigned char header[CODE_HEADER_SIZE]; /* ELF and program headers: tells a replaced file */
 };
 

@@ -21,7 +21,6 @@
 #include "python.h"
 #include "safepoint.h"
 #include "stub/stub.h"
-#include "python.h"
 
 struct debugger {
     FILE *requests, *answers;

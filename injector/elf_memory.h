@@ -8,7 +8,7 @@
 struct elf_memory {
     struct page_cache *cache;
     uint64_t base, bias;
-    uint64_t unwind_header; /* PT_GNU_EH_FRAME, or 0 */
+    uint64_t unwind_header;              /* PT_GNU_EH_FRAME, or 0 */
     uint64_t symbols, strings, gnu_hash; /* 0: none */
 };
 

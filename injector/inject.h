@@ -11,9 +11,9 @@
 struct injection {
     struct pyhot_request *request; /* mapped by both sides */
     size_t request_size;
-    int channel;                   /* read end */
-    uint64_t stop_ns;              /* how long the one stopped thread was stopped, in all */
-    unsigned attempts;             /* stops until one was at a safe place */
+    int channel;       /* read end */
+    uint64_t stop_ns;  /* how long the one stopped thread was stopped, in all */
+    unsigned attempts; /* stops until one was at a safe place */
 };
 
 /* Starts the agent in the target with a copy of `request` (state and channel are filled in here).

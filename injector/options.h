@@ -30,9 +30,9 @@ struct options {
 
     pid_t pid;
     struct names modules, new_names, keep_names;
-    uint32_t flags;       /* enum pyhot_flag */
-    uint32_t data_policy; /* enum pyhot_data_policy */
-    bool exit_code;       /* list-stale --exit-code */
+    uint32_t flags;            /* enum pyhot_flag */
+    uint32_t data_policy;      /* enum pyhot_data_policy */
+    bool exit_code;            /* list-stale --exit-code */
     struct debugger *debugger; /* that holds the process; NULL: none */
 };
 

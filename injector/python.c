@@ -190,9 +190,9 @@ static struct error *find_libc(struct python *python, const struct target *targe
         {.name = "pthread_self"}, {.name = "close"},          {.name = "mmap"},
     };
     uint64_t *const addresses[] = {
-        &python->dlopen,         &python->dlsym,          &python->dlerror,      &python->munmap,
-        &python->pthread_create, &python->pthread_detach, &python->pthread_self, &python->close,
-        &python->mmap,
+        &python->dlopen,       &python->dlsym,          &python->dlerror,
+        &python->munmap,       &python->pthread_create, &python->pthread_detach,
+        &python->pthread_self, &python->close,          &python->mmap,
     };
     const size_t n = sizeof(symbols) / sizeof(*symbols);
 

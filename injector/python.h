@@ -12,7 +12,8 @@ struct python {
     char *library;    /* path of libpython as the target's loader knows it; NULL: the executable */
     uint64_t runtime; /* address of _PyRuntime */
     /* Entry points in the target's libc (or libdl, libpthread of an old glibc): */
-    uint64_t dlopen, dlsym, dlerror, pthread_create, pthread_detach, pthread_self, munmap, mmap, close;
+    uint64_t dlopen, dlsym, dlerror, pthread_create, pthread_detach, pthread_self, munmap, mmap,
+        close;
     uint64_t loaded_agent; /* address of PYHOT_ENTRY of an agent of our own build, or 0 */
 };
 

@@ -20,8 +20,8 @@ struct debugger;
 struct target {
     pid_t pid;
     struct debugger *debugger; /* that traces it and works for us (debugger.h); NULL: none */
-    int pidfd;           /* -1 on kernels before 5.3 */
-    uint64_t start_time; /* field 22 of /proc/PID/stat: tells a reused pid */
+    int pidfd;                 /* -1 on kernels before 5.3 */
+    uint64_t start_time;       /* field 22 of /proc/PID/stat: tells a reused pid */
     uid_t uid;
     char *command; /* comm */
     struct mapping *maps;

@@ -6,11 +6,11 @@
 
 /* How little a stop disturbs the thread. */
 enum thread_rank {
-    THREAD_SLEEPS = 0,    /* in a call that the kernel restarts as if nothing had happened */
-    THREAD_WAITS,         /* on a futex: a lock of Python's or the C library's own */
-    THREAD_SLEEPS_BRIEFLY,/* in a call with a time limit that a stop ends with EINTR */
+    THREAD_SLEEPS = 0,     /* in a call that the kernel restarts as if nothing had happened */
+    THREAD_WAITS,          /* on a futex: a lock of Python's or the C library's own */
+    THREAD_SLEEPS_BRIEFLY, /* in a call with a time limit that a stop ends with EINTR */
     THREAD_RUNS,
-    THREAD_UNSTOPPABLE,   /* uninterruptible: cannot be stopped soon */
+    THREAD_UNSTOPPABLE, /* uninterruptible: cannot be stopped soon */
 };
 
 struct thread {

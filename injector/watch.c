@@ -196,8 +196,7 @@ static struct error *watch_all(struct watch *watch)
     json_object_put(listing);
     if (!watch->n)
         return error_new(EXIT_CANNOT_ATTACH, "no-source",
-                         "process %d has no module whose file can be watched",
-                         watch->options->pid);
+                         "process %d has no module whose file can be watched", watch->options->pid);
     while (wait_for_save(watch)) {
         if ((error = reload_saved(watch)))
             return error;

@@ -18,23 +18,24 @@ extern void Py_DecRef(PyObject *);
 #ifndef Py_PYTHON_H
 extern PyObject _Py_NoneStruct, _Py_EllipsisObject, _Py_NotImplementedStruct;
 extern PyObject _Py_TrueStruct, _Py_FalseStruct; /* struct _longobject */
-#define Py_None (&_Py_NoneStruct)
-#define Py_True (&_Py_TrueStruct)
+#define Py_None  (&_Py_NoneStruct)
+#define Py_True  (&_Py_TrueStruct)
 #define Py_False (&_Py_FalseStruct)
 
 extern PyObject *PyExc_BaseException, *PyExc_Exception, *PyExc_TypeError, *PyExc_ValueError,
     *PyExc_KeyError, *PyExc_AttributeError, *PyExc_ImportError, *PyExc_RuntimeError,
-    *PyExc_MemoryError, *PyExc_KeyboardInterrupt, *PyExc_SyntaxError, *PyExc_OSError, *PyExc_NameError,
-    *PyExc_ModuleNotFoundError, *PyExc_FileNotFoundError, *PyExc_SystemExit, *PyExc_Warning;
+    *PyExc_MemoryError, *PyExc_KeyboardInterrupt, *PyExc_SyntaxError, *PyExc_OSError,
+    *PyExc_NameError, *PyExc_ModuleNotFoundError, *PyExc_FileNotFoundError, *PyExc_SystemExit,
+    *PyExc_Warning;
 
 extern PyTypeObject PyType_Type, PyBaseObject_Type, PyDict_Type, PyList_Type, PyTuple_Type,
     PySet_Type, PyFrozenSet_Type, PyUnicode_Type, PyBytes_Type, PyByteArray_Type, PyLong_Type,
     PyFloat_Type, PyBool_Type, PyComplex_Type, PyFunction_Type, PyMethod_Type, PyCode_Type,
     PyCell_Type, PyModule_Type, PyProperty_Type, PyStaticMethod_Type, PyClassMethod_Type,
-    PyFrame_Type, PyGen_Type, PyCoro_Type, PyAsyncGen_Type, PyCFunction_Type,
-    PyDictProxy_Type, PyMemberDescr_Type, PyGetSetDescr_Type, PyWrapperDescr_Type,
-    PyMethodDescr_Type, PyClassMethodDescr_Type, PyODict_Type, PySuper_Type, PySlice_Type,
-    PyRange_Type, PyTraceBack_Type, PyContextVar_Type;
+    PyFrame_Type, PyGen_Type, PyCoro_Type, PyAsyncGen_Type, PyCFunction_Type, PyDictProxy_Type,
+    PyMemberDescr_Type, PyGetSetDescr_Type, PyWrapperDescr_Type, PyMethodDescr_Type,
+    PyClassMethodDescr_Type, PyODict_Type, PySuper_Type, PySlice_Type, PyRange_Type,
+    PyTraceBack_Type, PyContextVar_Type;
 /* weakref.ref, proxy and callable proxy; Include/cpython/weakrefobject.h */
 extern PyTypeObject _PyWeakref_RefType, _PyWeakref_ProxyType, _PyWeakref_CallableProxyType;
 #endif

@@ -19,10 +19,10 @@
 #include "opcode.h"
 #include "version.h"
 
-#define MAX_OPCODE 256
+#define MAX_OPCODE            256
 #define INTRINSIC_IMPORT_STAR 2
-#define CO_OPTIMIZED 0x1
-#define DEPTH_UNKNOWN (-1)
+#define CO_OPTIMIZED          0x1
+#define DEPTH_UNKNOWN         (-1)
 
 /* What an opcode's argument means. */
 enum arg_kind { ARG_PLAIN, ARG_NAME, ARG_CONST, ARG_LOCAL, ARG_JUMP, ARG_JUMP_ABSOLUTE };
@@ -80,8 +80,8 @@ static const struct {
 };
 
 static const char *const ends[] = {
-    "JUMP_FORWARD",  "JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT",
-    "RETURN_VALUE",  "RETURN_CONST",  "RAISE_VARARGS", "RERAISE",
+    "JUMP_FORWARD", "JUMP_ABSOLUTE", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT",
+    "RETURN_VALUE", "RETURN_CONST",  "RAISE_VARARGS", "RERAISE",
 };
 
 static int opcode_number(PyObject *opmap, const char *name)
@@ -442,8 +442,8 @@ static bool is_first_line(const struct bytecode *code, size_t i)
            str_is(code->at[i + 1].name, "__firstlineno__");
 }
 
-int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b,
-                  size_t from_b, size_t n)
+int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b, size_t from_b,
+                  size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         int same = instruction_same(&a->at[from_a + i], from_a, &b->at[from_b + i], from_b);
@@ -460,8 +460,8 @@ int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode
 static int signature_same(PyObject *a, PyObject *b)
 {
     static const char *const parts[] = {
-        "co_name",     "co_argcount", "co_posonlyargcount", "co_kwonlyargcount", "co_flags",
-        "co_varnames", "co_freevars", "co_cellvars",
+        "co_name",  "co_argcount", "co_posonlyargcount", "co_kwonlyargcount",
+        "co_flags", "co_varnames", "co_freevars",        "co_cellvars",
     };
 
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {

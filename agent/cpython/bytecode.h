@@ -37,8 +37,8 @@ enum op_kind {
 struct instruction {
     int opcode, arg;
     enum op_kind kind;
-    PyObject *name;  /* borrowed: the name it works on, or NULL */
-    PyObject *value; /* borrowed: the constant it loads, or NULL */
+    PyObject *name;   /* borrowed: the name it works on, or NULL */
+    PyObject *value;  /* borrowed: the constant it loads, or NULL */
     ptrdiff_t target; /* index of the instruction it may jump to, or -1 */
     int depth;        /* of the stack before it; relative in code reached by exceptions only */
 };
@@ -56,8 +56,8 @@ void bytecode_clear(struct bytecode *);
 
 /* Do the instructions a[from_a .. from_a+n) and b[from_b .. from_b+n) do the same, by name and
  * value rather than by index?  Lines do not count.  1, 0, or -1 with an exception. */
-int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b,
-                  size_t from_b, size_t n);
+int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b, size_t from_b,
+                  size_t n);
 
 /* Are two code objects the same program, nested code included?  Lines do not count. */
 int program_same(PyObject *a, PyObject *b);

@@ -213,8 +213,7 @@ static bool pymalloc_block(struct memory *memory, const struct mapping *m, uintp
 }
 
 /* `address` is what a debug allocator returned. */
-static bool debug_block(const struct mapping *m, uintptr_t address, uintptr_t *low,
-                        uintptr_t *high)
+static bool debug_block(const struct mapping *m, uintptr_t address, uintptr_t *low, uintptr_t *high)
 {
     unsigned char pads[16];
     uint64_t size = 0;
@@ -234,8 +233,7 @@ static bool debug_block(const struct mapping *m, uintptr_t address, uintptr_t *l
 }
 
 /* `address` is what malloc returned. */
-static bool glibc_block(const struct mapping *m, uintptr_t address, uintptr_t *low,
-                        uintptr_t *high)
+static bool glibc_block(const struct mapping *m, uintptr_t address, uintptr_t *low, uintptr_t *high)
 {
     size_t head, next, size;
 
@@ -264,9 +262,8 @@ enum block_kind memory_block(struct memory *memory, uintptr_t address, uintptr_t
 
     if (!m)
         return BLOCK_NONE;
-    if (!m->inode &&
-        (pymalloc_block(memory, m, address, low, high) || debug_block(m, address, low, high) ||
-         glibc_block(m, address, low, high)))
+    if (!m->inode && (pymalloc_block(memory, m, address, low, high) ||
+                      debug_block(m, address, low, high) || glibc_block(m, address, low, high)))
         return BLOCK_EXACT;
     *low = address & ~(uintptr_t)7;
     if (!m->inode)

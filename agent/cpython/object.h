@@ -114,21 +114,21 @@ typedef struct {
     PyType_Slot *slots;
 } PyType_Spec;
 
-#define METH_VARARGS 0x0001
+#define METH_VARARGS  0x0001
 #define METH_KEYWORDS 0x0002
-#define METH_NOARGS 0x0004
-#define METH_O 0x0008
+#define METH_NOARGS   0x0004
+#define METH_O        0x0008
 
-#define Py_TPFLAGS_HEAPTYPE (1UL << 9)
-#define Py_TPFLAGS_HAVE_GC (1UL << 14)
-#define Py_TPFLAGS_LONG_SUBCLASS (1UL << 24)
-#define Py_TPFLAGS_LIST_SUBCLASS (1UL << 25)
-#define Py_TPFLAGS_TUPLE_SUBCLASS (1UL << 26)
-#define Py_TPFLAGS_BYTES_SUBCLASS (1UL << 27)
+#define Py_TPFLAGS_HEAPTYPE         (1UL << 9)
+#define Py_TPFLAGS_HAVE_GC          (1UL << 14)
+#define Py_TPFLAGS_LONG_SUBCLASS    (1UL << 24)
+#define Py_TPFLAGS_LIST_SUBCLASS    (1UL << 25)
+#define Py_TPFLAGS_TUPLE_SUBCLASS   (1UL << 26)
+#define Py_TPFLAGS_BYTES_SUBCLASS   (1UL << 27)
 #define Py_TPFLAGS_UNICODE_SUBCLASS (1UL << 28)
-#define Py_TPFLAGS_DICT_SUBCLASS (1UL << 29)
-#define Py_TPFLAGS_TYPE_SUBCLASS (1UL << 31)
-#define Py_TPFLAGS_DEFAULT 0
+#define Py_TPFLAGS_DICT_SUBCLASS    (1UL << 29)
+#define Py_TPFLAGS_TYPE_SUBCLASS    (1UL << 31)
+#define Py_TPFLAGS_DEFAULT          0
 
 #define Py_LT 0
 #define Py_LE 1
@@ -142,7 +142,11 @@ typedef struct {
 /* Names of our own for what CPython spells as macros. */
 static inline PyTypeObject *type_of(const PyObject *o)
 {
-    return ((const struct { Py_ssize_t refcnt; PyTypeObject *type; } *)o)->type;
+    return ((const struct {
+               Py_ssize_t refcnt;
+               PyTypeObject *type;
+           } *)o)
+        ->type;
 }
 
 static inline int type_has(const PyTypeObject *type, unsigned long flag)

@@ -1,7 +1,7 @@
 /* Up to 3.12 Lib/opcode.py has it all and can do without _opcode: it is executed aside, where no
- * import works.  From 3.13 on the numbers are in Lib/_opcode_metadata.py, which is plain Python, and
- * the kinds of arguments in the extension module alone (_opcode.has_name, ...): here by name, as
- * 3.13.0, 3.14.10 and 3.15.2 answer. */
+ * import works.  From 3.13 on the numbers are in Lib/_opcode_metadata.py, which is plain Python,
+ * and the kinds of arguments in the extension module alone (_opcode.has_name, ...): here by name,
+ * as 3.13.0, 3.14.10 and 3.15.2 answer. */
 #include "opcode.h"
 
 #include <stdio.h>
@@ -27,8 +27,7 @@ static const struct {
       "STORE_FAST_LOAD_FAST", "STORE_FAST_STORE_FAST"}},
     {"hasjrel",
      {"FOR_ITER", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT", "JUMP_FORWARD",
-      "POP_JUMP_IF_FALSE", "POP_JUMP_IF_NONE", "POP_JUMP_IF_NOT_NONE", "POP_JUMP_IF_TRUE",
-      "SEND"}},
+      "POP_JUMP_IF_FALSE", "POP_JUMP_IF_NONE", "POP_JUMP_IF_NOT_NONE", "POP_JUMP_IF_TRUE", "SEND"}},
 };
 
 /* --- from 3.13 on */
@@ -136,7 +135,7 @@ static PyObject *tables_of_source(void)
     char *text = path ? read_text(PyBytes_AsString(path)) : NULL;
 
     if (text && *text)
-        namespace = execute_aside(text);
+    namespace = execute_aside(text);
     free(text);
     Py_DecRef(path);
     return namespace;

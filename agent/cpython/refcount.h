@@ -19,7 +19,7 @@ static inline bool refcount_immortal(const PyObject *o)
 static inline Py_ssize_t refcount_of(const PyObject *o)
 {
     if (cpython_minor() >= 12)
-        return (Py_ssize_t)*(const uint32_t *)o;
+        return (Py_ssize_t) * (const uint32_t *)o;
     return *(const Py_ssize_t *)o;
 }
 

@@ -55,8 +55,8 @@ bool cpython_supported(char *why, size_t size)
         snprintf(why, size, "process %d runs a free-threaded Python %s, which has no GIL",
                  (int)getpid(), version);
     else if (trace_refs())
-        snprintf(why, size, "process %d runs a Python %s built with Py_TRACE_REFS",
-                 (int)getpid(), version);
+        snprintf(why, size, "process %d runs a Python %s built with Py_TRACE_REFS", (int)getpid(),
+                 version);
     else
         return true;
     return false;

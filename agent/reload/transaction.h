@@ -38,9 +38,9 @@ struct reload {
     struct plan *plan;
     struct hooks *hooks;
     PyObject *doubled_exits; /* exit_functions_doubled's list */
-    PyObject *remap;       /* remap_report's dict */
-    PyObject *generations; /* left by others' reloads: stale_generations */
-    PyObject *left;        /* what a failed execution left behind: list of str */
+    PyObject *remap;         /* remap_report's dict */
+    PyObject *generations;   /* left by others' reloads: stale_generations */
+    PyObject *left;          /* what a failed execution left behind: list of str */
     bool committed;
     struct threads_before threads;
     double gil_ms;

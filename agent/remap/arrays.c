@@ -141,8 +141,7 @@ static size_t size_of(PyObject *dtype)
 }
 
 /* (dtype of the elements, shape) */
-static bool add_subarray(struct search *s, PyObject *dtype, PyObject *sub, size_t offset,
-                         int depth)
+static bool add_subarray(struct search *s, PyObject *dtype, PyObject *sub, size_t offset, int depth)
 {
     PyObject *element = PyTuple_GetItem(sub, 0);
     size_t size = element ? size_of(element) : 0, whole = size_of(dtype);

@@ -234,8 +234,8 @@ static struct block own_block(struct candidates *c)
     uintptr_t end = (uintptr_t)o + object_size(o);
     uintptr_t low, high;
 
-    if (!is_of_plain_size(o) &&
-        memory_block(&c->heap->memory, start, &low, &high) == BLOCK_EXACT && high > end)
+    if (!is_of_plain_size(o) && memory_block(&c->heap->memory, start, &low, &high) == BLOCK_EXACT &&
+        high > end)
         end = high;
     return (struct block){start, end};
 }

@@ -4,8 +4,8 @@
 #ifndef PYHOT_REMAP_CANDIDATES_H
 #define PYHOT_REMAP_CANDIDATES_H
 
-#include "heap.h"
 #include "address_set.h"
+#include "heap.h"
 
 /* What a search starts from besides the referrer's own memory. */
 enum reach {

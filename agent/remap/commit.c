@@ -18,10 +18,10 @@
 
 /* Asked in this order which edges are theirs; committed in this order. */
 static const struct writer *const writers[] = {
-    &code_writer, &left_writer,   &refused_writer, &bases_writer,  &instance_writer,
-    &type_dict_writer, &dict_writer, &hashed_writer,  &deque_writer,  &weakref_writer,
-    &frame_writer, &holder_writer, &array_writer, &ctypes_writer, &alias_writer,
-    &field_writer,
+    &code_writer,     &left_writer,      &refused_writer, &bases_writer,
+    &instance_writer, &type_dict_writer, &dict_writer,    &hashed_writer,
+    &deque_writer,    &weakref_writer,   &frame_writer,   &holder_writer,
+    &array_writer,    &ctypes_writer,    &alias_writer,   &field_writer,
 };
 
 enum { N_WRITERS = sizeof writers / sizeof writers[0] };
@@ -81,8 +81,9 @@ static int resolve_edges(struct remap *r, const struct edges *found)
         if (i % 4096 == 0) {
             emit_progress("resolve", i, found->n);
             if (job_cancelled()) {
-                job_fail("cancelled", 4, NULL, "given up while resolving references; "
-                                               "nothing was changed");
+                job_fail("cancelled", 4, NULL,
+                         "given up while resolving references; "
+                         "nothing was changed");
                 return -1;
             }
         }
@@ -188,8 +189,8 @@ static int add_kind(struct remap *r, const char *kind, size_t n)
 
 static int hold_unresolved(struct remap *r, const struct edge *e)
 {
-    PyObject *where = PyUnicode_FromFormat("%s object, which cannot be rewritten",
-                                           type_of(e->referrer)->tp_name);
+    PyObject *where =
+        PyUnicode_FromFormat("%s object, which cannot be rewritten", type_of(e->referrer)->tp_name);
     const char *text = where ? PyUnicode_AsUTF8(where) : NULL;
     int status = text ? remap_hold(r, e->key, text, e->visits) : -1;
 

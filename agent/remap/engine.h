@@ -25,15 +25,15 @@
 struct key {
     PyObject *old, *new_; /* strong: the graveyard */
     bool is_class, is_code;
-    bool derived;         /* added by a writer (a migrated instance, a frozenset copy) */
-    Py_ssize_t refcount;  /* at the scan, less the engine's own and the excluded */
-    size_t visits;        /* found by traversal */
-    size_t frames;        /* in running frames of any thread, and proven C variables */
-    size_t roots;         /* those of them that are rewritten */
-    size_t held;          /* by a C holder known by name */
-    size_t rewritten;     /* references that commit moves */
-    size_t left;          /* left on purpose (code constants, frames on old code) */
-    size_t unresolved;    /* visited, no writer */
+    bool derived;        /* added by a writer (a migrated instance, a frozenset copy) */
+    Py_ssize_t refcount; /* at the scan, less the engine's own and the excluded */
+    size_t visits;       /* found by traversal */
+    size_t frames;       /* in running frames of any thread, and proven C variables */
+    size_t roots;        /* those of them that are rewritten */
+    size_t held;         /* by a C holder known by name */
+    size_t rewritten;    /* references that commit moves */
+    size_t left;         /* left on purpose (code constants, frames on old code) */
+    size_t unresolved;   /* visited, no writer */
 };
 
 /* One referrer of one key.  Edges of a referrer are adjacent. */
@@ -93,17 +93,18 @@ struct remap {
     bool migrate, resolved, committed;
     bool paused, collector_was_on; /* the collector */
     size_t objects_scanned, referrers, references_rewritten, unresolved, unaccounted;
-    size_t left; /* on purpose, of all keys but code: what the old itself holds, frames' functions */
+    size_t
+        left; /* on purpose, of all keys but code: what the old itself holds, frames' functions */
     size_t frame_roots, array_roots, holder_roots; /* rewritten by frames.c, ... */
     size_t rehashed_dicts, rehashed_sets, migrated;
-    size_t merged; /* entries of dicts and sets where old and new were both in it */
-    PyObject *held;            /* list of {"object","where","count"} */
-    PyObject *frames_on_old;   /* list of {"thread","function","file","line"} */
-    PyObject *by_kind;         /* dict str -> int */
+    size_t merged;           /* entries of dicts and sets where old and new were both in it */
+    PyObject *held;          /* list of {"object","where","count"} */
+    PyObject *frames_on_old; /* list of {"thread","function","file","line"} */
+    PyObject *by_kind;       /* dict str -> int */
     uint64_t scan_ns, commit_ns;
-    PyObject **graves;         /* remap_bury */
+    PyObject **graves; /* remap_bury */
     size_t n_graves, cap_graves, n_graves_reserved, n_stores_reserved;
-    struct types *types;       /* the writers' own, from remap_alloc */
+    struct types *types; /* the writers' own, from remap_alloc */
     struct instances *instances;
     struct dicts *dicts;
     struct hashed *hashed;

@@ -18,10 +18,10 @@
 #include "items.h"
 
 enum {
-    MOST_BYTES = 8192,       /* of a twin: what traverse functions look at is in front */
-    BEFORE = 48,             /* header and pre-header are copied too */
-    MOST_TWINS = 64 << 20,   /* bytes of all twins at a time */
-    MOST_TURNS = 4096,       /* flips for one pair */
+    MOST_BYTES = 8192,     /* of a twin: what traverse functions look at is in front */
+    BEFORE = 48,           /* header and pre-header are copied too */
+    MOST_TWINS = 64 << 20, /* bytes of all twins at a time */
+    MOST_TURNS = 4096,     /* flips for one pair */
 };
 
 struct fields {

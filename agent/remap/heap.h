@@ -9,17 +9,17 @@
 enum { TYPES_CACHED = 256, OURS_WORDS = 64 };
 
 struct heap {
-    PyObject **objects; /* borrowed; without the excluded */
+    PyObject **objects;   /* borrowed; without the excluded */
     unsigned char *kinds; /* enum kind, by object */
     size_t n, cap;
-    struct address_set ours, types; /* left out of objects; the types of all objects */
+    struct address_set ours, types;   /* left out of objects; the types of all objects */
     uint64_t ours_filter[OURS_WORDS]; /* a bit by hash is 0: not in ours */
     struct {
         const PyTypeObject *type;
         unsigned char kinds;
     } known[TYPES_CACHED]; /* of `types`, by hash */
-    struct memory memory; /* opened at need */
-    uint64_t **bitmaps;   /* by mapping: one bit for 16 bytes, set where an object starts */
+    struct memory memory;  /* opened at need */
+    uint64_t **bitmaps;    /* by mapping: one bit for 16 bytes, set where an object starts */
     bool memory_open, mapped;
     unsigned scans; /* how often it was enumerated */
 };

@@ -298,8 +298,8 @@ static int set_dict(PyObject *o, PyObject *dict)
 
     for (Py_ssize_t i = 0, n = PyTuple_Size(mro); i < n; i++) {
         PyTypeObject *type = (PyTypeObject *)PyTuple_GetItem(mro, i);
-        PyObject *descr = type_is_python(type) ? PyDict_GetItemString(type->tp_dict, "__dict__")
-                                               : NULL;
+        PyObject *descr =
+            type_is_python(type) ? PyDict_GetItemString(type->tp_dict, "__dict__") : NULL;
 
         if (descr && type_of(descr) == &PyGetSetDescr_Type)
             return descr_set(descr, o, dict);

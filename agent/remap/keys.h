@@ -3,15 +3,15 @@
 #ifndef PYHOT_REMAP_KEYS_H
 #define PYHOT_REMAP_KEYS_H
 
-#include "engine.h"
 #include "address_set.h"
+#include "engine.h"
 
 enum { BITMAP_BITS = 1 << 19 };
 
 struct key_table {
     unsigned char bitmap[BITMAP_BITS / 8];
     size_t bitmap_mask; /* bits in use, less 1: some for each slot */
-    uint32_t *slots; /* index + 1 into r->keys, 0: free; never more than half full */
+    uint32_t *slots;    /* index + 1 into r->keys, 0: free; never more than half full */
     size_t mask;
     struct address_set values;
 };

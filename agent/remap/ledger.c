@@ -86,9 +86,9 @@ static PyObject *name_of(PyObject *o)
 int remap_hold(struct remap *r, uint32_t key, const char *where, size_t count)
 {
     PyObject *name = name_of(r->keys[key].old);
-    PyObject *entry = name ? Py_BuildValue("{sOsssn}", "object", name, "where", where, "count",
-                                           (Py_ssize_t)count)
-                           : NULL;
+    PyObject *entry =
+        name ? Py_BuildValue("{sOsssn}", "object", name, "where", where, "count", (Py_ssize_t)count)
+             : NULL;
     int status = entry ? PyList_Append(r->held, entry) : -1;
 
     Py_DecRef(name);
@@ -146,15 +146,15 @@ PyObject *remap_report(struct remap *r)
         Py_DecRef(frames);
         return NULL;
     }
-    return Py_BuildValue(
-        "{snsnsnsNs{snsnsn}snsnsnsnsNsNs{sdsd}}", "objects_scanned",
-        (Py_ssize_t)r->objects_scanned, "referrers", (Py_ssize_t)r->referrers,
-        "references_rewritten", (Py_ssize_t)r->references_rewritten, "by_kind", kinds, "rehashed",
-        "dict", (Py_ssize_t)r->rehashed_dicts, "set", (Py_ssize_t)r->rehashed_sets, "merged",
-        (Py_ssize_t)r->merged, "migrated", (Py_ssize_t)r->migrated, "left", (Py_ssize_t)r->left,
-        "unresolved", (Py_ssize_t)r->unresolved, "unaccounted", (Py_ssize_t)r->unaccounted, "held",
-        held, "frames_on_old_code", frames, "time", "scan_ms", (double)r->scan_ns / 1e6,
-        "commit_ms", (double)r->commit_ns / 1e6);
+    return Py_BuildValue("{snsnsnsNs{snsnsn}snsnsnsnsNsNs{sdsd}}", "objects_scanned",
+                         (Py_ssize_t)r->objects_scanned, "referrers", (Py_ssize_t)r->referrers,
+                         "references_rewritten", (Py_ssize_t)r->references_rewritten, "by_kind",
+                         kinds, "rehashed", "dict", (Py_ssize_t)r->rehashed_dicts, "set",
+                         (Py_ssize_t)r->rehashed_sets, "merged", (Py_ssize_t)r->merged, "migrated",
+                         (Py_ssize_t)r->migrated, "left", (Py_ssize_t)r->left, "unresolved",
+                         (Py_ssize_t)r->unresolved, "unaccounted", (Py_ssize_t)r->unaccounted,
+                         "held", held, "frames_on_old_code", frames, "time", "scan_ms",
+                         (double)r->scan_ns / 1e6, "commit_ms", (double)r->commit_ns / 1e6);
 }
 
 /* Which writers' edges name the key, by kind.  New reference. */

@@ -231,8 +231,8 @@ static void count_references(struct scan *s)
 
 int scan(struct remap *r, size_t first, struct edges *edges)
 {
-    struct scan s = {.r = r, .edges = edges, .table = r->table, .first = first,
-                     .expected = r->heap->n};
+    struct scan s = {
+        .r = r, .edges = edges, .table = r->table, .first = first, .expected = r->heap->n};
     int status = 0;
 
     memset(edges, 0, sizeof *edges);

@@ -166,8 +166,7 @@ int remap_exclude(struct remap *r, PyObject *holder)
 int remap_reserve_graves(struct remap *r, size_t n)
 {
     r->n_graves_reserved += n;
-    return reserve((void **)&r->graves, 0, &r->cap_graves, r->n_graves_reserved,
-                   sizeof *r->graves);
+    return reserve((void **)&r->graves, 0, &r->cap_graves, r->n_graves_reserved, sizeof *r->graves);
 }
 
 void remap_bury(struct remap *r, PyObject *owned)

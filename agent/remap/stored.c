@@ -116,8 +116,7 @@ static int stored_commit(struct remap *r, struct edge *e)
     if (n < 0)
         return -1;
     if (n == 0 && visits) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "references of a %s changed while it was being rewritten",
+        PyErr_Format(PyExc_RuntimeError, "references of a %s changed while it was being rewritten",
                      type_of(e->referrer)->tp_name);
         return -1;
     }

@@ -17,19 +17,19 @@
 #define PYHOT_STUB_H
 
 /* Offsets that MACHINE.S needs; thread.c asserts them. */
-#define STUB_PAGE 4096
-#define STUB_PARAMS 3072
+#define STUB_PAGE           4096
+#define STUB_PARAMS         3072
 #define STUB_PTHREAD_CREATE (STUB_PARAMS + 0)
-#define STUB_MUNMAP (STUB_PARAMS + 8)
+#define STUB_MUNMAP         (STUB_PARAMS + 8)
 #define STUB_SYSCALL_RETURN (STUB_PARAMS + 16)
-#define STUB_THREAD (STUB_PAGE + 0)
-#define STUB_LEFT (STUB_PAGE + 8)
-#define STUB_REGION_SIZE (2 * STUB_PAGE)
+#define STUB_THREAD         (STUB_PAGE + 0)
+#define STUB_LEFT           (STUB_PAGE + 8)
+#define STUB_REGION_SIZE    (2 * STUB_PAGE)
 
 /* Offsets of code that a debugger needs (MACHINE.S): the entry for a call that it makes, and
  * where our thread is when the agent has ended. */
 #define STUB_CALLED 256
-#define STUB_END 512
+#define STUB_END    512
 
 #ifndef __ASSEMBLER__
 
@@ -66,10 +66,10 @@ enum stub_go { STUB_WAIT = 0, STUB_GO, STUB_GAVE_UP };
 enum stub_outcome { STUB_LOADING = 0, STUB_ENTERED, STUB_NOT_LOADED };
 
 struct stub_shared {
-    _Atomic uint32_t go;      /* enum stub_go; a futex */
-    _Atomic uint32_t outcome; /* enum stub_outcome; a futex */
-    char error[1024];         /* what dlerror said */
-    char library[STUB_PATH_MAX];   /* libpython, to be made global; or "" */
+    _Atomic uint32_t go;         /* enum stub_go; a futex */
+    _Atomic uint32_t outcome;    /* enum stub_outcome; a futex */
+    char error[1024];            /* what dlerror said */
+    char library[STUB_PATH_MAX]; /* libpython, to be made global; or "" */
     char agent_path[256];
     char entry[32];
     _Alignas(64) struct pyhot_request request;
