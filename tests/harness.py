@@ -219,7 +219,7 @@ def proc_descriptors(pid):
     for fd in os.listdir("/proc/%d/fd" % pid):
         try:
             result[int(fd)] = os.readlink("/proc/%d/fd/%s" % (pid, fd))
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             pass
     return result
 
@@ -248,7 +248,7 @@ class Snapshot:
         for tid in self.threads:
             try:
                 status = proc_status(pid, tid)
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue
             self.signals[tid] = {key: "%016x" % (int(status[key], 16) & ~self.OF_GLIBC)
                                  for key in self.SIGNALS}
