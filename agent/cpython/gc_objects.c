@@ -157,6 +157,22 @@ static int walk_lists(struct walk *w)
     return result;
 }
 
+bool gc_collecting(void)
+{
+    PyObject *newest = cpython_minor() <= 13 ? PyList_New(0) : NULL;
+    const struct generation *generations;
+    bool result = false;
+
+    if (newest) {
+        generations = (const struct generation *)link(((struct gc_head *)newest - 1)->next);
+        result = after(generations)->generation0 == &generations[0].head &&
+                 after(generations)->collecting == 1;
+        Py_DecRef(newest);
+    }
+    PyErr_Clear();
+    return result;
+}
+
 static int visit(PyObject *o, void *w)
 {
     return push(w, o); /* 0 ends the visit */

@@ -28,6 +28,10 @@ static inline bool gc_has_head(PyObject *o)
            (!type->tp_is_gc || ((int (*)(PyObject *))type->tp_is_gc)(o));
 }
 
+/* Is a collection under way, in a finalizer that let the GIL go?  To 3.13; false where that
+ * cannot be known.  GIL held. */
+bool gc_collecting(void);
+
 /* Of an object with a header: is it in the collector's lists?  _PyObject_GC_IS_TRACKED:
  * _gc_next, two words before the object, is not 0 (GIL builds of 3.8 to 3.15). */
 static inline bool gc_is_tracked(const PyObject *o)
