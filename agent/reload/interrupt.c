@@ -1,18 +1,22 @@
 /* A thread that looks at the job's state while new source is executed (interrupt.h). */
 #include "interrupt.h"
 
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "agent.h"
 #include "cpython/api.h"
 
 enum { POLL_MS = 50 };
 
-static void nap(void)
+/* Until it is stopped, at most POLL_MS. */
+static void nap(struct interrupter *self)
 {
     struct timespec time = {.tv_nsec = POLL_MS * 1000000L};
 
-    nanosleep(&time, NULL);
+    syscall(SYS_futex, &self->stop, FUTEX_WAIT_PRIVATE, 0, &time, NULL, 0);
 }
 
 static bool stopped(struct interrupter *self)
@@ -32,7 +36,7 @@ static void *watch(void *arg)
                 PyThreadState_SetAsyncExc(self->target, PyExc_KeyboardInterrupt);
             PyGILState_Release(gil);
         }
-        nap();
+        nap(self);
     }
     return NULL;
 }
@@ -40,7 +44,7 @@ static void *watch(void *arg)
 void interrupter_start(struct interrupter *self)
 {
     self->target = (unsigned long)pthread_self();
-    self->stop = false;
+    self->stop = 0;
     self->started = pthread_create(&self->thread, NULL, watch, self) == 0;
 }
 
@@ -49,7 +53,8 @@ void interrupter_stop(struct interrupter *self)
     PyObject *type, *value, *traceback;
     PyThreadState *thread;
 
-    __atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
+    __atomic_store_n(&self->stop, 1, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &self->stop, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     PyThreadState_SetAsyncExc(self->target, NULL); /* one that was not delivered yet */
     if (!self->started)
         return;

@@ -4,12 +4,13 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 struct interrupter {
     pthread_t thread;     /* the one that watches */
     unsigned long target; /* the one that executes, as Python names it */
     bool started;
-    bool stop; /* under the GIL */
+    uint32_t stop; /* a futex; changed under the GIL */
 };
 
 /* Until interrupter_stop, a job that is cancelled raises KeyboardInterrupt in the calling
