@@ -22,6 +22,13 @@
 
 enum { MAX_ANSWER = 4096, MAX_ADVANCES = 20 };
 
+/* gdb waits for any child, ours included: whoever started us may not learn it otherwise. */
+static void tell_exit_status(int status, void *requests)
+{
+    fprintf(requests, "exit %d\n", status);
+    fflush(requests);
+}
+
 bool debugger_open(struct debugger *debugger, int *argc, char ***argv)
 {
     int requests, answers, tid;
@@ -31,6 +38,8 @@ bool debugger_open(struct debugger *debugger, int *argc, char ***argv)
         return false;
     *debugger = (struct debugger){
         .requests = fdopen(requests, "w"), .answers = fdopen(answers, "r"), .selected = tid};
+    if (debugger->requests)
+        on_exit(tell_exit_status, debugger->requests);
     (*argv)[2] = (*argv)[0];
     *argc -= 2;
     *argv += 2;

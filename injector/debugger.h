@@ -11,6 +11,7 @@
  *                                  "there", or "failed WHY"
  *     run ADDRESS                  let all run until a thread is at ADDRESS, where our thread
  *                                  ends; no answer
+ *     exit STATUS                  the last line: we end; no answer
  *
  * Memory and descriptors of the target we reach ourselves. */
 #ifndef PYHOT_DEBUGGER_H
@@ -28,7 +29,7 @@ struct debugger {
 };
 
 /* Takes "--debugger REQUESTS,ANSWERS,TID" (two descriptors), if it is the first argument, off the
- * command line.  False: it is not there. */
+ * command line; from then on our exit status is told.  False: it is not there. */
 bool debugger_open(struct debugger *, int *argc, char ***argv);
 
 /* A thread that is stopped at a safe place.  If there is none, the debugger is asked to let one

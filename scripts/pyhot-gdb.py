@@ -144,7 +144,9 @@ class Job:
         answers_end, answers = os.pipe()
         self.variable = variable
         self.background = False
+        self.status = None  # told by pyhot: gdb waits for all its children, and may reap this one
         self.printed = None  # (stdout, stderr)
+        self.served = threading.Event()
         self.lock = threading.Lock()
         option = "%d,%d,%d" % (requests_end, answers_end, tid)
         self.process = subprocess.Popen(
@@ -161,6 +163,9 @@ class Job:
 
     def _read(self):
         printed = self.process.communicate()
+        self.served.wait()
+        self._answer_until("exit")
+        self.requests.close()
         with self.lock:
             self.printed = printed
             if self.background:
@@ -190,7 +195,9 @@ class Job:
     def report(self):
         """Prints what pyhot printed.  Its failures are gdb errors."""
         output, errors = self.printed
-        status = self.process.returncode
+        status = self.status
+        if status is None:
+            raise gdb.GdbError(errors + "pyhot: it was killed")
         gdb.set_convenience_variable("pyhot_exit", status)
         if self.variable:
             gdb.set_convenience_variable(self.variable, output)
@@ -202,23 +209,31 @@ class Job:
             raise gdb.GdbError(errors.rstrip("\n") or "pyhot: exit status %d" % status)
 
     def end(self):
-        self.requests.close()
-        try:
+        self.served.set()
+        with contextlib.suppress(BrokenPipeError):
             self.answers.close()
-        except BrokenPipeError:
-            pass
 
     # What it asks for.
 
     def serve(self):
         """Answers until it says that its thread runs, and returns where that will end; None if it
         ended before."""
+        try:
+            end = self._answer_until("run")
+        finally:
+            self.served.set()
+        return end and int(end, 16)
+
+    def _answer_until(self, last):
+        """What the request `last` says; None: it ended."""
         for line in self.requests:
             kind, *words = line.rstrip("\n").split(" ")
-            if kind == "run":
-                return int(words[0], 16)
-            answer = getattr(self, "_" + kind)(*words)
-            print(answer, file=self.answers, flush=True)
+            if kind == "exit":
+                self.status = int(words[0])
+            if kind == last:
+                return words[0]
+            if kind != "exit":
+                print(getattr(self, "_" + kind)(*words), file=self.answers, flush=True)
         return None
 
     def _registers(self, tid):

@@ -101,6 +101,19 @@ def test_broken_source_is_an_error_of_gdb(any_python, start):
     target.check_unharmed()
 
 
+def test_gdb_reaps_the_pyhot_that_works_for_it(any_python, start):
+    """It does when a wait for the target meets the end of pyhot; the status is not lost."""
+    target = start(any_python, FILES)
+    target.edit("mod.py", "def answer(:\n")
+    output = gdb("python import os, threading; popen = subprocess.Popen.__init__; "
+                 "subprocess.Popen.__init__ = lambda self, *a, **k: (popen(self, *a, **k), "
+                 "threading.Thread(target=os.waitid, args=(os.P_PID, self.pid, os.WEXITED)).start())[0]",
+                 "pyhot attach mod", pid=target.pid,
+                 arguments=("-ex", "printf \"exit %d\\n\", $pyhot_exit"))
+    assert "exit 1\n" in output and "SyntaxError" in output, output
+    target.check_unharmed()
+
+
 def test_options_are_those_of_the_command_line(any_python, edited):
     target = edited(any_python)
     output = gdb("pyhot attach --dry-run mod", "pyhot attach --bogus mod", pid=target.pid)
