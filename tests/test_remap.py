@@ -181,8 +181,7 @@ c = Cycle()
 c.c = c
 del c
 gc.collect()
-if sys.version_info < (3, 14):
-    assert len(answers) == 1 and "collection is under way" in answers[0], answers
+assert len(answers) == 1 and "collection is under way" in answers[0], answers
 """)
 
 

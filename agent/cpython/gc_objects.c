@@ -1,22 +1,18 @@
-/* Walking the collector's lists (Include/internal/pycore_gc.h, pycore_mem.h in 3.8).
+/* Walking the collector's lists (Include/internal/pycore_gc.h; pycore_pymem.h in 3.8,
+ * pycore_interp_structs.h from 3.14).
  *
- * To 3.13 the lists are walked here: PyUnstable_GC_VisitObjects of 3.12 and 3.13 leaves out
- * the permanent generation (Python/gc.c).  From 3.14 on that function visits all.
+ * PyUnstable_GC_VisitObjects of 3.12 and 3.13 leaves out the permanent generation, and later
+ * ones walk from one end only (Python/gc.c), so the lists are walked here.
  *
- * Where the lists start is no exported symbol, but an object that was just tracked is the
- * last of generation 0, so its successor is the head of that list.  Around it lies, 3.8 to
- * 3.13 alike:
+ * Where they start is no exported symbol, but an object that was just tracked is the last of
+ * generation 0, so its successor is the head of that list.  Around it lie, 3.8 to 3.15 alike,
+ * the three generations, the permanent one, whether a collection is under way, and a pointer
+ * to the first generation; in what order, the structs below say.  (PyGC_Head is aligned to 4
+ * bytes only from later micro versions of 3.13 on, so there may be a gap behind the lists.)
+ * That pointer proves the layout, and each step is checked against the link back.
  *
- *     struct gc_generation generations[3];     24 bytes each: head, threshold, count
- *     PyGC_Head *generation0;                  &generations[0].head
- *     struct gc_generation permanent_generation;
- *     struct gc_generation_stats generation_stats[3];
- *     int collecting;
- *
- * (PyGC_Head is aligned to 4 bytes only in later micro versions of 3.13, so there may be a
- * gap before generation0),
- *
- * which the pointer generation0 proves, and each step is checked against the link back. */
+ * The first micro versions of 3.14 have an incremental collector, without that pointer: there
+ * the function does it, which visits all. */
 #include "gc_objects.h"
 
 #include <stdlib.h>
@@ -33,11 +29,36 @@ struct generation {
     int threshold, count;
 };
 
-/* What follows the array of generations, at the next multiple of a pointer's size. */
+/* What follows the array of generations to 3.13, at the next multiple of a pointer's size. */
 struct collector {
     struct gc_head *generation0;
     struct generation permanent;
     Py_ssize_t stats[3][3];
+    int collecting;
+};
+
+/* From 3.14 on, behind the permanent generation, which follows the others. */
+struct collector_14 {
+    Py_ssize_t stats[3][3];
+    int collecting;
+    PyObject *garbage, *callbacks;
+    Py_ssize_t heap_size, work_to_do;
+    int visited_space, phase;
+    Py_ssize_t long_lived_total, long_lived_pending;
+    struct gc_head *generation0;
+};
+
+struct collector_15 {
+    void *stats;
+    int collecting;
+    void *frame;
+    PyObject *garbage, *callbacks;
+    Py_ssize_t heap_size, long_lived_total, long_lived_pending;
+    struct gc_head *generation0;
+};
+
+struct lists {
+    const struct generation *generations, *permanent;
     int collecting;
 };
 
@@ -116,59 +137,58 @@ static int collecting(void)
     return -1;
 }
 
-static const struct collector *after(const struct generation generations[3])
+static const void *behind(const struct generation *generation)
 {
-    uintptr_t end = (uintptr_t)&generations[3], size = sizeof(void *);
+    uintptr_t end = (uintptr_t)(generation + 1), size = sizeof(void *);
 
-    return (const struct collector *)((end + size - 1) & ~(size - 1));
+    return (const void *)((end + size - 1) & ~(size - 1));
 }
 
-static int walk_all(const struct generation generations[3], const struct collector *collector,
-                    struct walk *w)
+/* `newest` was just tracked.  False: not laid out as known. */
+static bool find_lists(PyObject *newest, struct lists *lists)
 {
-    if (collector->collecting == 1)
+    const struct gc_head *head = link(((struct gc_head *)newest - 1)->next);
+    const struct generation *generations = (const struct generation *)head;
+    const struct collector *collector = behind(&generations[2]);
+    const struct collector_14 *collector_14 = behind(&generations[3]);
+    const struct collector_15 *collector_15 = behind(&generations[3]);
+
+    lists->generations = generations;
+    lists->permanent = &generations[3];
+    if (cpython_minor() <= 13) {
+        lists->permanent = &collector->permanent;
+        lists->collecting = collector->collecting;
+        return collector->generation0 == head;
+    }
+    if (cpython_minor() == 14) {
+        lists->collecting = collector_14->collecting;
+        return collector_14->generation0 == head;
+    }
+    lists->collecting = collector_15->collecting;
+    return collector_15->generation0 == head;
+}
+
+static int walk_all(const struct lists *lists, struct walk *w)
+{
+    if (lists->collecting == 1)
         return collecting();
-    if (collector->collecting != 0)
+    if (lists->collecting != 0)
         return unknown_layout();
     for (int i = 0; i < 3; i++)
-        if (!walk_list((struct gc_head *)&generations[i].head, w))
+        if (!walk_list((struct gc_head *)&lists->generations[i].head, w))
             return w->failed ? -1 : unknown_layout();
-    if (!walk_list((struct gc_head *)&collector->permanent.head, w))
+    if (!walk_list((struct gc_head *)&lists->permanent->head, w))
         return w->failed ? -1 : unknown_layout();
     return 0;
 }
 
-static int walk_lists(struct walk *w)
-{
-    const struct generation *generations;
-    int result;
-
-    w->newest = PyList_New(0);
-    if (!w->newest)
-        return -1;
-    generations = (const struct generation *)link(((struct gc_head *)w->newest - 1)->next);
-    if (after(generations)->generation0 != &generations[0].head)
-        result = unknown_layout();
-    else
-        result = walk_all(generations, after(generations), w);
-    if (result == 0 && !flush(w))
-        result = -1;
-    Py_DecRef(w->newest);
-    return result;
-}
-
 bool gc_collecting(void)
 {
-    PyObject *newest = cpython_minor() <= 13 ? PyList_New(0) : NULL;
-    const struct generation *generations;
-    bool result = false;
+    PyObject *newest = PyList_New(0);
+    struct lists lists;
+    bool result = newest && find_lists(newest, &lists) && lists.collecting == 1;
 
-    if (newest) {
-        generations = (const struct generation *)link(((struct gc_head *)newest - 1)->next);
-        result = after(generations)->generation0 == &generations[0].head &&
-                 after(generations)->collecting == 1;
-        Py_DecRef(newest);
-    }
+    Py_DecRef(newest);
     PyErr_Clear();
     return result;
 }
@@ -178,16 +198,30 @@ static int visit(PyObject *o, void *w)
     return push(w, o); /* 0 ends the visit */
 }
 
+static int each(struct walk *w)
+{
+    struct lists lists;
+
+    if (find_lists(w->newest, &lists))
+        return walk_all(&lists, w);
+    if (cpython_minor() != 14 || !&PyUnstable_GC_VisitObjects)
+        return unknown_layout();
+    PyUnstable_GC_VisitObjects(visit, w);
+    return w->failed ? -1 : 0;
+}
+
 int gc_each(int (*take)(PyObject *const *batch, size_t n, void *arg), void *arg)
 {
-    struct walk w = {.take = take, .arg = arg};
+    struct walk w = {.take = take, .arg = arg, .newest = PyList_New(0)};
+    int result;
 
-    if (cpython_minor() <= 13)
-        return walk_lists(&w);
-    if (!&PyUnstable_GC_VisitObjects)
-        return unknown_layout();
-    PyUnstable_GC_VisitObjects(visit, &w);
-    return flush(&w) ? 0 : -1;
+    if (!w.newest)
+        return -1;
+    result = each(&w);
+    if (result == 0 && !flush(&w))
+        result = -1;
+    Py_DecRef(w.newest);
+    return result;
 }
 
 /* --- all in an array */

@@ -28,8 +28,8 @@ static inline bool gc_has_head(PyObject *o)
            (!type->tp_is_gc || ((int (*)(PyObject *))type->tp_is_gc)(o));
 }
 
-/* Is a collection under way, in a finalizer that let the GIL go?  To 3.13; false where that
- * cannot be known.  GIL held. */
+/* Is a collection under way, in a finalizer that let the GIL go?  False where that cannot be
+ * known: in the micro versions of 3.14 with an incremental collector.  GIL held. */
 bool gc_collecting(void);
 
 /* Of an object with a header: is it in the collector's lists?  _PyObject_GC_IS_TRACKED:
