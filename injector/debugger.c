@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "channel.h"
 #include "cleanup.h"
@@ -239,6 +241,20 @@ static struct error *map_region(struct debugger *debugger, const struct target *
     if (error || strtoull(answer, NULL, 16) == region)
         return error;
     return call_failed(target, "mmap", answer);
+}
+
+static ino_t pid_namespace(pid_t pid)
+{
+    char path[64];
+    struct stat stat_;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", (int)pid);
+    return stat(path, &stat_) ? 0 : stat_.st_ino;
+}
+
+enum stub_debugger debugger_visible(pid_t pid)
+{
+    return pid_namespace(pid) == pid_namespace(getpid()) ? STUB_LOOK_FOR_DEBUGGER : STUB_DEBUGGER;
 }
 
 /* The call did not return by itself.  Had it got as far as to make the thread?  Then that is told

@@ -32,6 +32,9 @@ struct debugger {
  * command line; from then on our exit status is told.  False: it is not there. */
 bool debugger_open(struct debugger *, int *argc, char ***argv);
 
+/* What our thread in process `pid` can know of its debugger. */
+enum stub_debugger debugger_visible(pid_t pid);
+
 /* A thread that is stopped at a safe place.  If there is none, the debugger is asked to let one
  * get there. */
 struct error *debugger_find_thread(struct debugger *, struct safepoint *, pid_t *tid)

@@ -81,7 +81,7 @@ static size_t shared_size(const struct pyhot_request *request)
     return (size + PAGE - 1) / PAGE * PAGE;
 }
 
-static struct stub_params stub_params(const struct python *python,
+static struct stub_params stub_params(const struct target *target, const struct python *python,
                                       const struct arch_gadgets *gadgets,
                                       const struct pyhot_request *request)
 {
@@ -101,6 +101,9 @@ static struct stub_params stub_params(const struct python *python,
         .memfd_flags = memfd_flags(),
         .shared_size = (uint32_t)shared_size(request),
         .patience_ms = STUB_PATIENCE_MS,
+        .debugger = target->debugger ? debugger_visible(target->pid) : STUB_NO_DEBUGGER,
+        .status = "/proc/thread-self/status",
+        .untraced = "TracerPid:\t0\n",
         .shared_name = "pyhot",
         .agent_name = AGENT_MEMFD_NAME,
     };
@@ -238,7 +241,7 @@ static struct error *borrow_a_thread(struct injection *injection, const struct t
     if (!error)
         error = find_gadgets(&gadgets, &map);
     if (!error) {
-        struct stub_params params = stub_params(python, &gadgets, request);
+        struct stub_params params = stub_params(target, python, &gadgets, request);
         error = safepoint_find(&safepoint, &tracee, deadline_ns);
         if (!error && !still_valid(&map, &gadgets, python))
             error = error_new(EXIT_CANNOT_ATTACH, "target-ended",
@@ -278,7 +281,7 @@ static struct error *borrow_from_debugger(struct injection *injection, const str
     if (!error)
         error = debugger_find_thread(target->debugger, &safepoint, &tid);
     if (!error) {
-        struct stub_params params = stub_params(python, &gadgets, request);
+        struct stub_params params = stub_params(target, python, &gadgets, request);
         *region = choose_address(&map.view);
         error = debugger_start_thread(target->debugger, target, tid, python, &params, *region);
     }

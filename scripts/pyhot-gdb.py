@@ -87,10 +87,12 @@ def thread_of(tid):
 
 
 class Place(gdb.Breakpoint):
-    """A stop of ours, in a debug register: no byte of code is changed."""
+    """A stop of ours: in the program's code by a debug register, so that no byte of it is changed;
+    in our own code, which nobody else runs, by an instruction, as debug registers are few."""
 
     def __init__(self, address, thread=None):
-        super().__init__("*%#x" % address, gdb.BP_HARDWARE_BREAKPOINT, internal=True)
+        kind = gdb.BP_BREAKPOINT if thread is None else gdb.BP_HARDWARE_BREAKPOINT
+        super().__init__("*%#x" % address, kind, internal=True)
         self.silent = True
         if thread is not None:
             self.thread = thread.num
@@ -123,7 +125,8 @@ class Stops:
 
 def run_until(place):
     """Lets all threads run.  What stopped them, if it was not `place`, has been shown."""
-    with Stops() as stops, settings(scheduler_locking="off"):
+    # A gdb that follows a child leaves the parent to itself.
+    with Stops() as stops, settings(scheduler_locking="off", follow_fork_mode="parent"):
         try:
             shown = gdb.execute("continue", to_string=True)
         finally:
@@ -277,6 +280,20 @@ def signals_blocked():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def is_local(inferior):
+    """Is the process of gdb, or of a gdbserver, the one that has this id here?  Stacks are at
+    random addresses."""
+    sp = int(gdb.newest_frame().read_register("sp")) & WORD
+    try:
+        with open("/proc/%d/mem" % inferior.pid, "rb") as memory:
+            memory.seek(sp)
+            return memory.read(256) == bytes(inferior.read_memory(sp, 256))
+    except PermissionError:  # pyhot will say why
+        return True
+    except (OSError, ValueError):
+        return False
+
+
 def target_of_gdb():
     """The process, stopped; or one clear line."""
     inferior = gdb.selected_inferior()
@@ -287,6 +304,11 @@ def target_of_gdb():
     if not os.path.exists("/proc/%d/status" % inferior.pid):
         raise gdb.GdbError("pyhot: process %d is not on this machine: run gdb where it is"
                            % inferior.pid)
+    if gdb.selected_thread().is_running():
+        raise gdb.GdbError("pyhot: the selected thread is running: interrupt it first")
+    if not is_local(inferior):
+        raise gdb.GdbError("pyhot: process %d of this machine is another one: run gdb where the "
+                           "process is" % inferior.pid)
     if not os.path.samefile("/proc/%d/root" % inferior.pid, "/") and \
             gdb.parameter("sysroot") in ("", "/", "target:"):
         # gdb would put its breakpoint in the loader where another loader has that function.
@@ -296,8 +318,13 @@ def target_of_gdb():
     if gdb.parameter("non-stop"):
         raise gdb.GdbError("pyhot: gdb is in non-stop mode, where pyhot does not work: detach, "
                            "set non-stop off, and attach again")
-    if gdb.selected_thread().is_running():
-        raise gdb.GdbError("pyhot: the selected thread is running: interrupt it first")
+    if gdb.current_recording():
+        raise gdb.GdbError("pyhot: gdb records what the process does, which cannot be done while "
+                           "it is reloaded: record stop")
+    for breakpoint in gdb.breakpoints():
+        if breakpoint.type == gdb.BP_WATCHPOINT and breakpoint.enabled:
+            raise gdb.GdbError("pyhot: watchpoint %d has gdb step through every instruction of the "
+                               "process: disable %d" % (breakpoint.number, breakpoint.number))
     return inferior
 
 

@@ -27,7 +27,7 @@
 #define STUB_REGION_SIZE    (2 * STUB_PAGE)
 
 /* Offsets of code that a debugger needs (MACHINE.S): the entry for a call that it makes, and
- * where our thread is when the agent has ended. */
+ * where our thread stops for it when the agent has ended. */
 #define STUB_CALLED 256
 #define STUB_END    512
 
@@ -46,8 +46,15 @@ struct stub_params {
     uint32_t memfd_flags;
     uint32_t shared_size;
     uint32_t patience_ms; /* how long to wait for `go` */
+    uint32_t debugger;    /* enum stub_debugger */
     char shared_name[12], agent_name[16];
+    char status[28], untraced[16]; /* a file, and a line of it when no debugger traces us */
 };
+
+/* Is there one that has a breakpoint at STUB_END?  Where it was killed the breakpoint may still be
+ * there, and would kill the process: our thread looks before it goes there, unless from within
+ * its pid namespace the tracer is not to be seen. */
+enum stub_debugger { STUB_NO_DEBUGGER = 0, STUB_LOOK_FOR_DEBUGGER, STUB_DEBUGGER };
 
 enum stub_stage { STUB_STARTING = 0, STUB_READY, STUB_FAILED };
 

@@ -134,9 +134,36 @@ static void run_agent(const struct stub_params *params, struct stub_private *own
     ((agent_function)entry)(&shared->request);
 }
 
-void stub_thread(const struct stub_params *params, struct stub_private *own);
+static int begins_with(const char *text, const char *prefix)
+{
+    while (*prefix && *text == *prefix)
+        text++, prefix++;
+    return !*prefix;
+}
 
-void stub_thread(const struct stub_params *params, struct stub_private *own)
+/* Is a debugger there that waits for us at STUB_END? */
+static int is_awaited(const struct stub_params *params)
+{
+    char text[1024];
+
+    if (params->debugger != STUB_LOOK_FOR_DEBUGGER)
+        return params->debugger == STUB_DEBUGGER;
+    long fd = stub_syscall(SYS_open, word(params->status), O_RDONLY | O_CLOEXEC, 0, 0, 0, 0);
+    if (fd < 0)
+        return 1;
+    long n = stub_syscall(SYS_read, (uint64_t)fd, word(text), sizeof text - 1, 0, 0, 0);
+    stub_syscall(SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0);
+    text[n < 0 ? 0 : n] = 0;
+    for (const char *at = text; *at; at++)
+        if (*at == '\n' && begins_with(at + 1, params->untraced))
+            return 0;
+    return 1;
+}
+
+int stub_thread(const struct stub_params *params, struct stub_private *own);
+
+/* True when it is to go by STUB_END. */
+int stub_thread(const struct stub_params *params, struct stub_private *own)
 {
     enum { SET_MASK = 2, MASK_SIZE = 8, REPORT_MS = 500 };
 
@@ -171,4 +198,5 @@ void stub_thread(const struct stub_params *params, struct stub_private *own)
         stub_syscall(SYS_munmap, (uint64_t)at, params->shared_size, 0, 0, 0, 0);
     while (!atomic_load(&own->left))
         wait_on(&own->left, FUTEX_PRIVATE_FLAG, 0, 1000);
+    return is_awaited(params);
 }

@@ -117,8 +117,11 @@ stub_thread_entry:
         lea     STUB_PARAMS(%rbx), %rdi
         lea     STUB_PAGE(%rbx), %rsi
         call    stub_thread
+        test    %eax, %eax
+        jz      4f
         .org    STUB_END, 0x90
-        mov     %rbx, %rdi
+        nop
+4:      mov     %rbx, %rdi
         mov     $STUB_REGION_SIZE, %esi
         mov     STUB_MUNMAP(%rbx), %rax
         pop     %rbx
