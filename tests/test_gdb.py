@@ -1,8 +1,12 @@
 """pyhot inside gdb: scripts/pyhot-gdb.py in a real gdb, on real targets."""
 
+import contextlib
 import os
+import queue
 import shutil
+import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -41,6 +45,97 @@ def gdb(*commands, pid=None, before=(), arguments=(), script=SCRIPT):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
                           timeout=harness.DEADLINE, env=dict(os.environ, PYHOT=harness.pyhot_path()))
     return done.stdout
+
+
+class Session:
+    """A gdb that is talked to while it works, in its machine interface."""
+
+    def __init__(self, *commands):
+        self.process = subprocess.Popen(
+            ["gdb", "-nx", "--interpreter=mi3"], stdin=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace", bufsize=1,
+            start_new_session=True, env=dict(os.environ, PYHOT=harness.pyhot_path()))
+        self.lines, self.said, self.token = queue.Queue(), "", 0
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        for command in ("set debuginfod enabled off",) + commands:
+            self.run(command)
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.put(line)
+
+    def begin(self, command):
+        self.token += 1
+        command = command.replace("\\", "\\\\").replace('"', '\\"')
+        self.process.stdin.write('%d-interpreter-exec console "%s"\n' % (self.token, command))
+
+    def until(self, text):
+        """Waits until gdb says a line with `text`; returns all it has said since the last wait."""
+        self.said = ""
+        while text not in self.said.rpartition("\n")[2]:
+            self.said += "\n" + self.lines.get(timeout=harness.DEADLINE).strip()
+        return self.said
+
+    def run(self, command):
+        """Runs a command to its end."""
+        self.begin(command)
+        return self.until("%d^" % self.token)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.reader.join()
+
+
+@pytest.fixture
+def session():
+    """session(*commands): a Session, killed after the test."""
+    with contextlib.ExitStack() as sessions:
+        def session(*commands):
+            new = Session(*commands)
+            sessions.callback(new.end)
+            return new
+        yield session
+
+
+# Its main thread keeps the GIL in a C function until something is written to the FIFO.
+HOLD = """
+import ctypes, os, threading, time, mod, probe
+os.mkfifo("fifo")
+fd, byte = os.open("fifo", os.O_RDWR), ctypes.create_string_buffer(1)
+read = ctypes.PyDLL(None).read
+probe.ready()
+while True:
+    read(fd, byte, 1)
+    time.sleep(0.5)
+"""
+
+
+class Held:
+    """A target whose GIL is held, and whose source is edited."""
+
+    def __init__(self, start, python):
+        self.target = start(python, {"app.py": HOLD, "mod.py": MODULE})
+        self.target.edit("mod.py", NEW_MODULE)
+        self.wait_held()
+
+    def wait_held(self):
+        def in_read():
+            with open("/proc/%d/syscall" % self.target.pid) as file:
+                return file.read().startswith("0 ")
+        harness.wait_for(in_read, "the GIL is held")
+
+    def let_go(self):
+        with open(self.target.path("fifo"), "w") as fifo:
+            fifo.write("x")
+
+    def wait_for_agent(self):
+        """Until our thread is in it."""
+        before = len(self.target.before.threads)
+        harness.wait_for(lambda: len(harness.proc_threads(self.target.pid)) > before
+                         and "pyhot-agent" in open("/proc/%d/maps" % self.target.pid).read(),
+                         "the agent is there")
 
 
 def sysroot(python):
@@ -243,4 +338,70 @@ def test_machine_interface(any_python, edited):
                           env=dict(os.environ, PYHOT=harness.pyhot_path()))
     assert '~"mod reloaded in %d' % target.pid in done.stdout, done.stdout
     assert '&"pyhot: module nothing.of.this.name is not loaded' in done.stdout, done.stdout
+    check_reloaded(target)
+
+
+def test_interrupt_cancels_and_the_next_one_works(any_python, start, session):
+    held = Held(start, any_python)
+    debugger = session("attach %d" % held.target.pid, "source %s" % SCRIPT)
+    debugger.begin("pyhot attach mod")
+    held.wait_for_agent()
+    debugger.process.send_signal(signal.SIGINT)
+    said = debugger.until("%d^error" % debugger.token)
+    assert "pyhot: interrupted; process %d is unchanged" % held.target.pid in said
+    assert '"$1 = 4' in debugger.run("print $pyhot_exit")
+    held.let_go()
+    debugger.begin("pyhot attach mod")
+    debugger.until("mod reloaded")
+    debugger.run("detach")
+    check_reloaded(held.target)
+
+
+def test_gdb_is_killed_during_the_job(any_python, start, session):
+    """Its breakpoint for the end of our thread is left in the process; nothing runs into it."""
+    held = Held(start, any_python)
+    debugger = session("attach %d" % held.target.pid, "source %s" % SCRIPT)
+    debugger.begin("pyhot attach mod")
+    held.wait_for_agent()
+    debugger.end()
+    held.let_go()
+    held.target.wait_eval("mod.answer() == 'new!'")
+    held.target.check_unharmed()
+
+
+@pytest.mark.parametrize("connect", [("target remote | gdbserver --once --attach - PID",),
+                                     ("target extended-remote | gdbserver --multi -",
+                                      "attach PID")], ids=["attach", "multi"])
+def test_gdbserver_on_this_machine(connect, any_python, edited):
+    if not shutil.which("gdbserver"):
+        pytest.skip("no gdbserver")
+    target = edited(any_python)
+    # Files are read here, not through the connection.
+    connect = [command.replace("PID", str(target.pid)) for command in connect]
+    output = gdb("pyhot attach mod", "detach", "monitor exit", before=("set sysroot /", *connect))
+    assert "mod reloaded" in output, output
+    check_reloaded(target)
+
+
+def test_process_of_another_machine(any_python, edited):
+    """Its id is that of a process here."""
+    target, other = edited(any_python), edited(any_python)
+    output = gdb("python real = gdb.selected_inferior()",
+                 "python gdb.selected_inferior = lambda: type('Inferior', (), dict(pid=%d, "
+                 "connection=None, read_memory=real.read_memory))" % other.pid,
+                 "pyhot attach mod", pid=target.pid)
+    assert "pyhot: process %d of this machine is another one" % other.pid in output, output
+
+
+def test_what_the_user_watches_and_records(any_python, edited):
+    """All debug registers taken is no obstacle; what steps through the process is one."""
+    target = edited(any_python)
+    output = gdb("record", "pyhot list-stale", "record stop",
+                 "set can-use-hw-watchpoints 0", "watch *(long *) $sp", "pyhot list-stale",
+                 "delete", "set can-use-hw-watchpoints 1",
+                 "watch *(long *) &_PyRuntime", "hbreak Py_FinalizeEx", "hbreak Py_Main",
+                 "hbreak Py_BytesMain", "pyhot attach mod", "info breakpoints", pid=target.pid)
+    assert "pyhot: gdb records what the process does" in output, output
+    assert "pyhot: watchpoint 1 has gdb step through every instruction" in output, output
+    assert "mod reloaded" in output and "Py_BytesMain" in output.split("mod reloaded")[1], output
     check_reloaded(target)
