@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <gelf.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -93,6 +95,21 @@ void image_find_symbols(const struct image *image, struct symbol *symbols, size_
                 symbols[k].size = info.st_size;
             }
     }
+}
+
+char *image_symbol_at(const struct image *image, uint64_t address)
+{
+    GElf_Off inside;
+    GElf_Sym symbol;
+    const char *name =
+        dwfl_module_addrinfo(image->module, address, &inside, &symbol, NULL, NULL, NULL);
+    char *text;
+
+    if (!name || inside >= symbol.st_size) /* only the nearest one before */
+        return NULL;
+    if (!inside)
+        return strdup(name);
+    return asprintf(&text, "%s+%" PRIu64, name, (uint64_t)inside) < 0 ? NULL : text;
 }
 
 static Elf_Scn *dynamic_section(Elf *elf, GElf_Shdr *header)

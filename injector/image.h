@@ -26,6 +26,9 @@ void image_close(struct image *);
 /* Fills in those of `symbols` whose address is 0 and that the image defines. */
 void image_find_symbols(const struct image *, struct symbol *symbols, size_t n);
 
+/* The symbol that the address is in, "counters" or "counters+8", malloc'ed; NULL: there is none. */
+char *image_symbol_at(const struct image *, uint64_t address);
+
 /* DT_SONAME, malloc'ed, or NULL. */
 char *image_soname(const struct image *);
 

@@ -13,6 +13,7 @@
 #include "inject.h"
 #include "python.h"
 #include "report.h"
+#include "variables.h"
 
 static uint64_t now_ns(void)
 {
@@ -125,9 +126,11 @@ static struct error *inject_and_read(const struct options *options, const struct
     report_progress_start(&progress, options);
     error = channel_read(&injection, target, deadline_ns, report_progress, &progress, result);
     report_progress_end(&progress);
-    if (!error)
+    if (!error) {
+        variables_name(*result, target);
         *result = job_complete(*result, target->pid, python->version, (now_ns() - start_ns) / 1e6,
                                injection.stop_ns / 1000);
+    }
     inject_end(&injection);
     return error;
 }

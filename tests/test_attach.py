@@ -530,6 +530,53 @@ def test_references_outside_the_collectors_sight_are_reported(python, start):
     assert target.eval("mod.price(1)") == ("new", 1)
 
 
+KEEPER = """
+void *shown[3];
+static void *hidden[3];
+void keep(void *one, void *other) { shown[0] = one; hidden[2] = other; }
+"""
+
+
+def test_c_variables_are_named(any_python, start, tmp_path):
+    """By the dynamic symbol table, or by that of the file; else by the place in the file."""
+    for name, options in (("keeper", ()), ("stripped", ("-s",))):
+        source = tmp_path / (name + ".c")
+        source.write_text(KEEPER)
+        subprocess.run(["gcc", "-shared", "-fPIC", *options, "-o", str(tmp_path / (name + ".so")),
+                        str(source)], check=True)
+    target = start(any_python, {"mod.py": MODULE, "app.py": """
+import ctypes, mod, sys
+libraries = []
+def keep(library, *functions):
+    libraries.append(ctypes.CDLL(library))
+    for function in functions:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(function))
+    libraries[-1].keep(*map(ctypes.py_object, functions))
+keep(%r, mod.price, mod.discount)
+keep(%r, mod.Cart.total, mod.Cart.Line.text)
+""" % (str(tmp_path / "keeper.so"), str(tmp_path / "stripped.so")) + IDLE})
+    target.edit("mod.py", NEW_MODULE)
+    done = target.attach("-v", "mod")
+    remap = done.report["remap"]
+    assert remap["unaccounted"] == remap["unresolved"] == 0, remap
+    held = {entry["object"]: entry for entry in remap["held"]}
+    assert {name: (entry["symbol"], entry["file"], entry["count"])
+            for name, entry in held.items()} == {
+        "mod.price": ("shown", str(tmp_path / "keeper.so"), 1),
+        "mod.discount": ("hidden+16", str(tmp_path / "keeper.so"), 1),
+        "mod.Cart.total": ("shown", str(tmp_path / "stripped.so"), 1),
+        "mod.Cart.Line.text": (None, str(tmp_path / "stripped.so"), 1)}, held
+    symbols = subprocess.run(["nm", str(tmp_path / "keeper.so")], stdout=subprocess.PIPE,
+                             check=True, text=True).stdout
+    places = {line.split()[2]: int(line.split()[0], 16)
+              for line in symbols.splitlines() if len(line.split()) == 3}
+    assert held["mod.price"]["offset"] == places["shown"]
+    assert held["mod.discount"]["offset"] == places["hidden"] + 16
+    assert held["mod.discount"]["where"] == "C variable hidden+16 of %s/keeper.so" % tmp_path
+    assert held["mod.Cart.Line.text"]["where"] == "C variable at 0x%x of %s/stripped.so" % (
+        held["mod.Cart.Line.text"]["offset"], tmp_path)
+
+
 def test_text_report(python, start):
     target = start(python, {"mod.py": MODULE, "app.py": "import mod\n" + IDLE})
     target.edit("mod.py", NEW_MODULE)

@@ -1,5 +1,6 @@
-/* References in C variables that no function of the API rewrites.  Each place is found by
- * its contents and proven by what the API says about it; else it is not returned. */
+/* Static variables of C code: the words in the writable data of the program and its libraries.
+ *
+ * That a word equals an object's address does not prove that it is a counted reference. */
 #ifndef PYHOT_CPYTHON_STATICS_H
 #define PYHOT_CPYTHON_STATICS_H
 
@@ -7,38 +8,22 @@
 
 #include "api.h"
 
-enum { SIGNALS = 64 };
+struct static_word {
+    uintptr_t value;  /* not 0 */
+    uintptr_t before; /* what is in the word before it */
+    uintptr_t *address;
+    const char *file; /* absolute, or as the loader was given it; borrowed for the visit */
+    uintptr_t offset; /* of the variable in that file as linked: what nm(1) says */
+};
 
-/* The handler that signal.getsignal(number) tells, 1 to SIGNALS: new reference, or NULL
- * without an exception: none, or the module is not loaded. */
-PyObject *signal_handler(int number);
+/* Visits each word that is not 0, but those of this library, until `visit` returns non-zero,
+ * which is then returned.  -1: out of memory, no exception set.  No lock is held when `visit` is
+ * called. */
+int static_words(int (*visit)(const struct static_word *, void *arg), void *arg);
 
-/* Where the interpreter keeps that handler; NULL: not found for certain. */
-PyObject **signal_handler_field(int number);
-
-/* The functions registered with atexit, in a new list; NULL: none, or not loaded.  Compares
- * them with an object of ours, as atexit.unregister does. */
-PyObject *atexit_functions(void);
-
-/* Unregisters the n-th of them, and no other that is equal to it. */
-void atexit_remove(Py_ssize_t n);
-
-/* Where the n-th of `functions` (atexit_functions) is kept; NULL: not found for certain. */
-PyObject **atexit_field(PyObject *functions, Py_ssize_t n);
-
-/* The audit hooks (sys.addaudithook): the items of the lists that PyInterpreterState refers to
- * and the collector is not told of.  Fills `hooks` with addresses to be compared, not
- * followed, and returns their number. */
-size_t audit_hooks(const PyObject **hooks, size_t most);
-
-/* What sys.monitoring (from 3.12) calls for a tool and an event, borrowed, or NULL.  Asks by
- * taking the callback and giving it back. */
-enum { MONITORING_TOOLS = 6, MONITORING_EVENTS = 19 };
-PyObject *monitoring_callback(int tool, int event);
-
-/* Calls `visit` for each word equal to `value` in the writable data of libpython, until it
- * returns non-zero. */
-void static_words(const void *value, int (*visit)(uintptr_t *word, void *arg), void *arg);
+/* The variable that the word is in, by the dynamic symbol table, and how many bytes inside;
+ * borrowed.  NULL: it has no dynamic symbol, as few static variables have. */
+const char *static_symbol(const struct static_word *, size_t *inside);
 
 /* Copies memory of this process; false: not all of it is mapped. */
 bool read_safely(const void *address, void *to, size_t bytes);

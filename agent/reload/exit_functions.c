@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#include "cpython/statics.h"
+#include "cpython/callbacks.h"
 
 static int add_position(PyObject *positions, Py_ssize_t n)
 {

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../cpython/statics.h"
 #include "remap.h"
 
 /* One entry of the map. */
@@ -155,8 +156,9 @@ int remap_each_type(struct remap *, int (*visit)(PyObject *, void *), void *arg)
 int remap_reserve_stores(struct remap *, size_t n);
 void remap_store(struct remap *, uintptr_t *address, uintptr_t value);
 
-/* Name a reference that is not rewritten: "signal handler 10", "C static variable". */
+/* Name a reference that is not rewritten: "handler of signal 10"; a static variable of C code. */
 int remap_hold(struct remap *, uint32_t key, const char *where, size_t count);
+int remap_hold_static(struct remap *, uint32_t key, const struct static_word *);
 
 /* field.c: the addresses of all fields of `referrer` that hold keys[key].old, proven by
  * the flip test.  Returns their number (it equals `visits`, or the search failed: then 0,

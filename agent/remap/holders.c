@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../cpython/callbacks.h"
 #include "../cpython/descr.h"
 #include "../cpython/frame.h"
 #include "../cpython/statics.h"
@@ -218,6 +219,34 @@ static int look_at_thread_states(struct remap *r)
     return 0;
 }
 
+/* The method cache (Objects/typeobject.c) remembers by name what lookups found, uncounted: each
+ * value has a str before it. */
+static bool is_method_cache(const struct static_word *word)
+{
+    PyObject head;
+
+    return read_safely((void *)word->before, &head, sizeof head) && head.ob_type == &PyUnicode_Type;
+}
+
+static int look_at_static_word(const struct static_word *word, void *arg)
+{
+    struct remap *r = arg;
+    ptrdiff_t key = keys_find(r, (PyObject *)word->value);
+
+    if (key < 0 || r->keys[key].is_code || residual(&r->keys[key]) <= 0 || is_method_cache(word))
+        return 0;
+    return remap_hold_static(r, (uint32_t)key, word);
+}
+
+static int look_at_statics(struct remap *r)
+{
+    int result = static_words(look_at_static_word, r);
+
+    if (result < 0 && !PyErr_Occurred())
+        PyErr_NoMemory();
+    return result;
+}
+
 int holders_scan(struct remap *r)
 {
     if (!r->holders && !(r->holders = remap_alloc(r, sizeof *r->holders)))
@@ -234,8 +263,10 @@ int holders_scan(struct remap *r)
         return -1;
     if (frame_layout_known() && frames_each(r, look_at_stack, NULL) < 0)
         return -1;
-    /* The whole interpreter state is read for them, which takes a while. */
-    return any_residual(r) ? look_at_audit_hooks(r) : 0;
+    /* The whole interpreter state is read for these, and all static data. */
+    if (any_residual(r) && look_at_audit_hooks(r) < 0)
+        return -1;
+    return any_residual(r) ? look_at_statics(r) : 0;
 }
 
 /* --- functions that stay with C */

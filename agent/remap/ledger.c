@@ -1,5 +1,7 @@
 #include "ledger.h"
 
+#include <stdio.h>
+
 #include "../cpython/refcount.h"
 
 int ledger_open(struct remap *r)
@@ -83,18 +85,61 @@ static PyObject *name_of(PyObject *o)
 
 /* --- what is held */
 
-int remap_hold(struct remap *r, uint32_t key, const char *where, size_t count)
+/* Takes over `entry`, which may be NULL. */
+static int hold(struct remap *r, uint32_t key, PyObject *entry, size_t count)
 {
-    PyObject *name = name_of(r->keys[key].old);
-    PyObject *entry =
-        name ? Py_BuildValue("{sOsssn}", "object", name, "where", where, "count", (Py_ssize_t)count)
-             : NULL;
     int status = entry ? PyList_Append(r->held, entry) : -1;
 
-    Py_DecRef(name);
     Py_DecRef(entry);
     if (status == 0)
         r->keys[key].held += count;
+    return status;
+}
+
+int remap_hold(struct remap *r, uint32_t key, const char *where, size_t count)
+{
+    PyObject *name = name_of(r->keys[key].old);
+
+    return hold(
+        r, key,
+        name ? Py_BuildValue("{sNsssn}", "object", name, "where", where, "count", (Py_ssize_t)count)
+             : NULL,
+        count);
+}
+
+/* "counter", "counters+8"; None: not known here.  New reference. */
+static PyObject *symbol_of(const struct static_word *word)
+{
+    size_t inside;
+    const char *symbol = static_symbol(word, &inside);
+
+    if (!symbol)
+        return Py_BuildValue("");
+    return inside ? PyUnicode_FromFormat("%s+%zu", symbol, inside) : PyUnicode_FromString(symbol);
+}
+
+int remap_hold_static(struct remap *r, uint32_t key, const struct static_word *word)
+{
+    PyObject *name = name_of(r->keys[key].old), *file = PyUnicode_DecodeFSDefault(word->file);
+    PyObject *symbol = symbol_of(word), *where = NULL, *entry = NULL;
+    unsigned long long address = (uintptr_t)word->address, offset = word->offset;
+    char text[20];
+    int status;
+
+    snprintf(text, sizeof text, "0x%llx", offset);
+    if (file && symbol == Py_None)
+        where = PyUnicode_FromFormat("C variable at %s of %U", text, file);
+    else if (file && symbol)
+        where = PyUnicode_FromFormat("C variable %U of %U", symbol, file);
+    if (name && where)
+        entry = Py_BuildValue("{sOsOsnsKsOsKsO}", "object", name, "where", where, "count",
+                              (Py_ssize_t)1, "address", address, "file", file, "offset", offset,
+                              "symbol", symbol);
+    status = hold(r, key, entry, 1);
+    Py_DecRef(name);
+    Py_DecRef(file);
+    Py_DecRef(symbol);
+    Py_DecRef(where);
     return status;
 }
 
