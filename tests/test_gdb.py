@@ -202,7 +202,8 @@ def test_gdb_reaps_the_pyhot_that_works_for_it(any_python, start):
     target.edit("mod.py", "def answer(:\n")
     output = gdb("python import os, threading; popen = subprocess.Popen.__init__; "
                  "subprocess.Popen.__init__ = lambda self, *a, **k: (popen(self, *a, **k), "
-                 "threading.Thread(target=os.waitid, args=(os.P_PID, self.pid, os.WEXITED)).start())[0]",
+                 "threading.Thread(target=os.waitid, "
+                 "args=(os.P_PID, self.pid, os.WEXITED)).start())[0]",
                  "pyhot attach mod", pid=target.pid,
                  arguments=("-ex", "printf \"exit %d\\n\", $pyhot_exit"))
     assert "exit 1\n" in output and "SyntaxError" in output, output
