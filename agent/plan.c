@@ -6,14 +6,25 @@
 
 #include <stdlib.h>
 
-enum edit_kind { EDIT_DICT, EDIT_LIST, EDIT_REMOVE, EDIT_SET, EDIT_TYPE };
+enum edit_kind {
+    EDIT_DICT,
+    EDIT_LIST,
+    EDIT_REMOVE,
+    EDIT_REPLACE,
+    EDIT_SET,
+    EDIT_DISCARD,
+    EDIT_RENAME,
+    EDIT_TYPE,
+};
 
 struct edit {
     enum edit_kind kind;
     PyObject *container;
-    PyObject *key;   /* EDIT_DICT, EDIT_TYPE */
+    PyObject *key;   /* EDIT_DICT, EDIT_TYPE; of EDIT_REPLACE the element;
+                        of EDIT_RENAME the old one */
     PyObject *value; /* of EDIT_DICT, EDIT_TYPE NULL: delete */
     PyObject *old;   /* what was there before the commit; NULL: nothing */
+    bool take;       /* of EDIT_RENAME: also over an entry that has the key */
     bool done;       /* changed something that undo has to take back */
 };
 
@@ -153,11 +164,31 @@ int plan_remove(struct plan *plan, PyObject *list, PyObject *value)
     return add_edit(plan, EDIT_REMOVE, list, NULL, value);
 }
 
+int plan_replace(struct plan *plan, PyObject *list, PyObject *old, PyObject *value)
+{
+    return add_edit(plan, EDIT_REPLACE, list, old, value);
+}
+
 int plan_add(struct plan *plan, PyObject *set, PyObject *value)
 {
     if (check_key(value) < 0)
         return -1;
     return add_edit(plan, EDIT_SET, set, NULL, value);
+}
+
+int plan_discard(struct plan *plan, PyObject *set, PyObject *value)
+{
+    if (check_key(value) < 0)
+        return -1;
+    return add_edit(plan, EDIT_DISCARD, set, NULL, value);
+}
+
+int plan_rename(struct plan *plan, PyObject *dict, PyObject *key, PyObject *to, bool take)
+{
+    if (check_key(key) < 0 || check_key(to) < 0 || add_edit(plan, EDIT_RENAME, dict, key, to) < 0)
+        return -1;
+    plan->edits[plan->n_edits - 1].take = take;
+    return 0;
 }
 
 static int edit_type(struct plan *plan, PyObject *type, PyObject *name, PyObject *value)
@@ -248,13 +279,49 @@ static int remove_last(PyObject *list, PyObject *value)
     return 0;
 }
 
+static int replace(PyObject *list, PyObject *old, PyObject *value)
+{
+    for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
+        if (PyList_GetItem(list, i) == old) {
+            Py_IncRef(value);
+            return PyList_SetItem(list, i, value);
+        }
+    }
+    return 0;
+}
+
+/* The entries are as the engine left them.  What is dropped stays in edit->old. */
+static int rename_entry(struct edit *edit)
+{
+    PyObject *dict = edit->container, *to = edit->value;
+    PyObject *value = PyDict_GetItemWithError(dict, edit->key), *over;
+
+    if (!value)
+        return PyErr_Occurred() ? -1 : 0;
+    over = PyDict_GetItemWithError(dict, to);
+    edit->old = edit->take ? over : value;
+    Py_IncRef(edit->old);
+    if ((!over || edit->take) && dict_store(dict, to, value) < 0)
+        return -1;
+    return dict_store(dict, edit->key, NULL);
+}
+
 static int apply_element(struct edit *edit)
 {
-    if (edit->kind == EDIT_LIST)
+    switch (edit->kind) {
+    case EDIT_LIST:
         return PyList_Append(edit->container, edit->value);
-    if (edit->kind == EDIT_REMOVE)
+    case EDIT_REMOVE:
         return remove_last(edit->container, edit->value);
-    return PySet_Add(edit->container, edit->value);
+    case EDIT_REPLACE:
+        return replace(edit->container, edit->key, edit->value);
+    case EDIT_RENAME:
+        return rename_entry(edit);
+    case EDIT_DISCARD:
+        return PySet_Discard(edit->container, edit->value);
+    default:
+        return PySet_Add(edit->container, edit->value);
+    }
 }
 
 static bool is_entry(const struct edit *edit)

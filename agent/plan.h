@@ -17,14 +17,20 @@ void plan_free(struct plan *);
 struct remap *plan_remap(struct plan *);
 
 /* At commit: dict[key] = value, del dict[key] (if there), list.append(value), removal of the
- * last element of `list` that is `value`, set.add(value).  Keys must be str or otherwise hash and
+ * last element of `list` that is `value`, list[i] = value where `old` is, set.add(value),
+ * set.discard(value), and for an entry of a dict another key: its value stays, or, unless `take`,
+ * that of an entry which has this key.  Keys must be str or otherwise hash and
  * compare without Python code (plan_set says TypeError if not).  All arguments are borrowed;
  * references taken. */
 int plan_set(struct plan *, PyObject *dict, PyObject *key, PyObject *value);
 int plan_delete(struct plan *, PyObject *dict, PyObject *key);
 int plan_append(struct plan *, PyObject *list, PyObject *value);
 int plan_remove(struct plan *, PyObject *list, PyObject *value);
+int plan_replace(struct plan *, PyObject *list, PyObject *old, PyObject *value);
 int plan_add(struct plan *, PyObject *set, PyObject *value);
+int plan_discard(struct plan *, PyObject *set, PyObject *value);
+
+int plan_rename(struct plan *, PyObject *dict, PyObject *key, PyObject *to, bool take);
 
 /* type.__setattr__ / type.__delattr__ on a live class at commit, past any metaclass. */
 int plan_set_type(struct plan *, PyObject *type, PyObject *name, PyObject *value);

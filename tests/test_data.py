@@ -417,6 +417,87 @@ OBJECTS = [
         assert mod.handler is handler and logging.getLogger("cases").handlers == [handler]
         assert mod.value == 2
         '''),
+    case("by_identity_of_functions", {"bus.py": '''
+        import weakref
+        class Signal:
+            """Such as Django's: the key is made of ids, the receiver is weak."""
+            def __init__(self):
+                self.receivers = []
+            def key(self, receiver, sender):
+                if hasattr(receiver, "__func__"):
+                    return (id(receiver.__self__), id(receiver.__func__)), id(sender)
+                return id(receiver), id(sender)
+            def connect(self, receiver, sender=None):
+                key, ref = self.key(receiver, sender), weakref.ref
+                if hasattr(receiver, "__func__"):
+                    ref = weakref.WeakMethod
+                if key not in [known for known, _ in self.receivers]:
+                    self.receivers.append((key, ref(receiver)))
+                return receiver
+            def disconnect(self, receiver, sender=None):
+                before = len(self.receivers)
+                self.receivers = [one for one in self.receivers
+                                  if one[0] != self.key(receiver, sender)]
+                return len(self.receivers) < before
+            def send(self):
+                return [ref()() for _, ref in self.receivers]
+        class Blinker:
+            """Such as blinker: two tables that must agree."""
+            def __init__(self):
+                self.receivers, self.ids, self.note = {}, set(), {}
+            def connect(self, receiver):
+                self.receivers.setdefault(id(receiver), weakref.ref(receiver))
+                self.note.setdefault(id(receiver), [receiver.__name__])
+                self.ids.add(id(receiver))
+                return receiver
+            def send(self):
+                return sorted(self.receivers[one]()() for one in self.ids)
+        saved, flashed = Signal(), Blinker()
+        ''', "mod.py": '''
+        import bus
+        own = {}
+        def mine(function):
+            own[id(function)] = function
+            return function
+        class Row:
+            pass
+        @bus.saved.connect
+        def first():
+            return "first {{old||new}}"
+        @bus.flashed.connect
+        @mine
+        def second():
+            return "second {{old||new}}"
+        class Watcher:
+            def seen(self):
+                return "seen {{old||new}}"
+        watcher = Watcher()
+        bus.saved.connect(watcher.seen)
+        bus.saved.connect(second, Row)
+        {{||bus.saved.connect(first, Row)}}
+        ''', "other.py": '''
+        import bus, mod
+        @bus.saved.connect
+        @bus.flashed.connect
+        def last():
+            return "last"
+        '''}, "import bus, mod, other; bus.flashed.note[id(mod.second)].append(1)", '''
+        assert bus.saved.send() == ["first new", "seen new", "second new", "last",
+                                    "first new"], bus.saved.send()
+        assert bus.flashed.send() == ["last", "second new"], bus.flashed.send()
+        assert bus.flashed.note == {id(mod.second): ["second", 1], id(other.last): ["last"]}
+        assert mod.own == {id(mod.second): mod.second}, mod.own
+        assert bus.saved.disconnect(mod.first) and bus.saved.disconnect(mod.second, mod.Row)
+        assert bus.saved.disconnect(mod.watcher.seen)
+        assert bus.saved.disconnect(mod.first, mod.Row)
+        assert bus.saved.send() == ["last"]
+        import pyhot
+        again = open(mod.__file__).read().replace("new", "newer")
+        open(mod.__file__, "w").write(again)
+        assert pyhot.reload("mod")["exit"] == 0
+        assert bus.flashed.send() == ["last", "second newer"], bus.flashed.send()
+        assert mod.own == {id(mod.second): mod.second}, mod.own
+        ''', modules=["mod"]),
     case("registered_twice_and_in_lists_of_a_dict", {"bus.py": '''
         BY_EVENT = {}
         def on(event, what):

@@ -6,6 +6,7 @@
  * new source registers more often than the old one remains. */
 #include <stdlib.h>
 
+#include "cpython/weakref.h"
 #include "data.h"
 
 struct search {
@@ -17,18 +18,25 @@ struct search {
     bool failed;
 };
 
+/* What stays in place of what was made is in merges, and in the map the other way round. */
 static int add_made(struct search *search)
 {
+    const struct pairing *pairing = search->pairing;
+    struct pointer_set kept = {0};
     PyObject *address, *old;
     Py_ssize_t at = 0;
+    int status = 0;
 
-    while (PyDict_Next(search->pairing->origin, &at, &address, &old)) {
-        PyObject *new_ = remap_get(search->pairing->remap, old);
+    for (Py_ssize_t i = 0; status == 0 && i < PyList_Size(pairing->merges); i++)
+        status = pointer_set_add(&kept, PyTuple_GetItem(PyList_GetItem(pairing->merges, i), 0));
+    while (status == 0 && PyDict_Next(pairing->origin, &at, &address, &old)) {
+        PyObject *new_ = remap_get(pairing->remap, old);
 
-        if (new_ && pointer_set_add(&search->made, new_) < 0)
-            return -1;
+        if (new_)
+            status = pointer_set_add(&search->made, pointer_set_has(&kept, new_) ? old : new_);
     }
-    return 0;
+    pointer_set_clear(&kept);
+    return status;
 }
 
 /* Looks at the first field of functools.partial, its function (Modules/_functoolsmodule.c, 3.8
@@ -44,7 +52,7 @@ static bool is_partial_of_made(const struct search *search, PyObject *element)
            pointer_set_has(&search->made, partial->function);
 }
 
-static bool is_made(const struct search *search, PyObject *element)
+static bool is_made_itself(const struct search *search, PyObject *element)
 {
     if (pointer_set_has(&search->made, element))
         return true;
@@ -52,12 +60,21 @@ static bool is_made(const struct search *search, PyObject *element)
         return pointer_set_has(&search->made, PyMethod_Function(element));
     if (pointer_set_has(&search->made, (PyObject *)type_of(element)))
         return true; /* an instance of a new class */
-    if (is_partial_of_made(search, element))
-        return true;
+    if (is_weakref(element)) {
+        PyObject *target = weakref_target(element);
+
+        return target && (pointer_set_has(&search->made, target) ||
+                          pointer_set_has(&search->made, (PyObject *)type_of(target)));
+    }
+    return is_partial_of_made(search, element);
+}
+
+static bool is_made(const struct search *search, PyObject *element)
+{
     if (type_of(element) != &PyTuple_Type)
-        return false;
+        return is_made_itself(search, element);
     for (Py_ssize_t i = 0; i < PyTuple_Size(element); i++) {
-        if (pointer_set_has(&search->made, PyTuple_GetItem(element, i)))
+        if (is_made_itself(search, PyTuple_GetItem(element, i)))
             return true;
     }
     return false;

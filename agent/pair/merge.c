@@ -4,9 +4,11 @@
  * Two elements are one when they are the same object, old and new of a pair, equal immutable
  * values, or tuples of such.  What is left over of mutable elements is matched in order by
  * type, so that an instance that the source registers again is the one that is there. */
-#include "data.h"
-
 #include <stdlib.h>
+
+#include "cpython/weakref.h"
+#include "data.h"
+#include "identity.h"
 
 #define MAX_DEPTH 50
 
@@ -26,16 +28,36 @@ static bool same_part(const struct pairing *pairing, PyObject *old, PyObject *ne
     return same;
 }
 
+/* A weakref.WeakMethod refers to the instance, and in _func_ref, a slot, to the function. */
+static bool same_referent(const struct pairing *pairing, PyObject *old, PyObject *new_, int depth)
+{
+    PyObject *a = weakref_target(old), *b = weakref_target(new_);
+    bool same = a && b && type_of(old) == type_of(new_) && same_entry(pairing, a, b, depth + 1);
+
+    if (!same || !is_exactly(old, "weakref", "WeakMethod"))
+        return same;
+    a = PyObject_GetAttrString(old, "_func_ref");
+    b = PyObject_GetAttrString(new_, "_func_ref");
+    same = a && b && same_entry(pairing, a, b, depth + 1);
+    PyErr_Clear();
+    Py_DecRef(a);
+    Py_DecRef(b);
+    return same;
+}
+
 static bool same_entry(const struct pairing *pairing, PyObject *old, PyObject *new_, int depth)
 {
     if (old == new_ || pairing_origin(pairing, new_) == old ||
-        remap_get(pairing->remap, new_) == old || same_value(old, new_))
+        remap_get(pairing->remap, new_) == old || same_value(old, new_) ||
+        is_same_identity(pairing, old, new_))
         return true;
     if (depth == MAX_DEPTH)
         return false;
     if (type_of(old) == &PyMethod_Type && type_of(new_) == &PyMethod_Type)
         return same_entry(pairing, PyMethod_Function(old), PyMethod_Function(new_), depth + 1) &&
                same_entry(pairing, PyMethod_Self(old), PyMethod_Self(new_), depth + 1);
+    if (is_weakref(old) && is_weakref(new_))
+        return same_referent(pairing, old, new_, depth);
     if (is_partial(old) && is_partial(new_))
         return same_part(pairing, old, new_, "func", depth) &&
                same_part(pairing, old, new_, "args", depth) &&

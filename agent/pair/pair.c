@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "data.h"
+#include "identity.h"
 #include "pairing.h"
 
 static PyObject *address_of(PyObject *object)
@@ -417,7 +418,8 @@ static int pair_all(struct pairing *pairing)
             return -1;
     }
     if (pair_functions_by_place(pairing) < 0 || doubled_remove(pairing) < 0 ||
-        merge_all(pairing) < 0 || importers_follow(pairing) < 0 || flush_edits(pairing) < 0)
+        merge_all(pairing) < 0 || importers_follow(pairing) < 0 || flush_edits(pairing) < 0 ||
+        identities_follow(pairing) < 0)
         return -1;
     if (pairing->options->verbose && pair_details(pairing) < 0)
         return -1;

@@ -8,6 +8,7 @@
  *   data.c       which value a name of data gets
  *   merge.c      what the new execution registered in a container that stays
  *   doubled.c    what it registered a second time in lists elsewhere
+ *   identity.c   what it registered a second time by id()
  *   importers.c  `from mod import CONSTANT` in other modules
  *   details.c    what -v lists
  *
