@@ -111,14 +111,19 @@ static void on_interrupt(int signal)
 }
 
 /* A first Ctrl-C makes the channel give up in an orderly way; no SA_RESTART, so that waits end.
- * A reader of ours that is gone, or a limit on file sizes, is an error to report, not a reason to
- * die. */
+ * Who started us in the background or by nohup may have had it ignored: then it stays so.  A reader
+ * of ours that is gone, or a limit on file sizes, is an error to report, not a reason to die. */
 static void handle_signals(void)
 {
     struct sigaction interrupt = {.sa_handler = on_interrupt}, ignore = {.sa_handler = SIG_IGN};
+    struct sigaction before;
+    const int interrupts[] = {SIGINT, SIGTERM};
 
-    sigaction(SIGINT, &interrupt, NULL);
-    sigaction(SIGTERM, &interrupt, NULL);
+    for (size_t i = 0; i < sizeof(interrupts) / sizeof(*interrupts); i++) {
+        sigaction(interrupts[i], NULL, &before);
+        if (before.sa_handler != SIG_IGN)
+            sigaction(interrupts[i], &interrupt, NULL);
+    }
     sigaction(SIGPIPE, &ignore, NULL);
     sigaction(SIGXFSZ, &ignore, NULL);
 }

@@ -25,6 +25,10 @@ REPO = TESTS.parent
 VICTIMS = TESTS / "victims"
 DEADLINE = 60.0
 
+# A shell ignores it in what it runs in the background, and so would all that is started here.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SUPPORTED = [(3, minor) for minor in range(8, 16)]
 
 

@@ -55,6 +55,21 @@ def test_what_is_saved_is_reloaded(any_python, start, watch):
     target.check_unharmed()
 
 
+def test_in_the_background_of_a_shell_an_interrupt_is_not_for_it(any_python, start, watch):
+    target = start_target(start, any_python)
+    ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        watcher = watch(target, "mod")
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    assert watcher.stdout.readline().startswith("watching 1 module")
+    watcher.send_signal(signal.SIGINT)
+    target.edit("mod.py", module(2))
+    target.wait_eval("__import__('mod').f() == 2")
+    watcher.send_signal(signal.SIGTERM)
+    assert watcher.wait(harness.DEADLINE) == 0
+
+
 def test_without_names_all_modules_are_watched(any_python, start, watch):
     target = start_target(start, any_python)
     watcher = watch(target)
