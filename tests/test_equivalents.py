@@ -324,6 +324,42 @@ CLASSES = [
                 return self.x * {{2||20}}
         ''', "import mod; p = mod.P(2)", "assert p.double() == 40 and type(p) is mod.P",
          since=(3, 10)),
+    case("dataclass_gains_fields", '''
+        from dataclasses import dataclass, field
+        from typing import ClassVar
+        @dataclass
+        class Item:
+            name: str
+            {{||size: int = 3}}
+            {{||tags: list = field(default_factory=list)}}
+            {{||kinds: ClassVar[list] = []}}
+            {{||later: str = field(init=False)}}
+        @dataclass(frozen=True)
+        class Point:
+            x: int
+            {{||path: dict = field(default_factory=dict, compare=False)}}
+        ''', '''
+        import mod
+        class Mine(mod.Item):
+            pass
+        item, mine, point = mod.Item("a"), Mine("b"), mod.Point(1)
+        del item.__dict__["name"]
+        held = {point: item}
+        ''', '''
+        assert item.tags == [] and mine.tags == [] and item.tags is not mine.tags and item.size == 3
+        assert not hasattr(item, "name") and not hasattr(item, "later") and point.path == {}
+        assert mod.Item("c").tags == [] and held[mod.Point(1)] is item
+        '''),
+    case("dataclass_with_slots_gains_fields", '''
+        from dataclasses import dataclass, field
+        @dataclass(slots=True, frozen=True)
+        class Item:
+            name: str
+            {{||size: int = 3}}
+            {{||tags: list = field(default_factory=list)}}
+        ''', "import mod\nitem = mod.Item('a')", '''
+        assert (item.name, item.size, item.tags) == ("a", 3, []) and item == mod.Item("a")
+        ''', since=(3, 10)),
     case("property_set_apart", '''
         class T:
             def get(self):

@@ -381,6 +381,21 @@ def test_a_hook_that_fails_is_reported(python, start, where):
     assert target.eval("[p.m for p in plugs], mod.calls") == ([10, 20], [(1, 2, "mod")])
 
 
+def test_a_default_factory_that_fails_is_reported(any_python, start):
+    record = "from dataclasses import dataclass, field\nleft = [1]\n" \
+             "@dataclass\nclass Record:\n    a: int\n"
+    target = start(any_python, {"mod.py": record, "app.py":
+                                "import mod\nheld = [mod.Record(1), mod.Record(2)]\n" + IDLE})
+    target.edit("mod.py", record + "    b: int = field(default_factory=lambda: left.pop())\n"
+                                   "    c: list = field(default_factory=list)\n")
+    done = target.attach("mod")
+    module = done.report["modules"][0]
+    assert done.returncode == 5 and module["result"] == "reloaded"
+    assert module["error"]["type"] == "IndexError", module
+    assert target.eval("sorted(len(vars(r)) for r in held), [r.c for r in held]") \
+        == ([2, 3], [[], []])
+
+
 def test_a_hook_that_refuses(python, start):
     target = start(python, {"mod.py": "def __pyhot_before__():\n    raise OSError('not now')\n"
                                       "X = 1\n", "app.py": "import mod\n" + IDLE})

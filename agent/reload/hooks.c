@@ -1,17 +1,20 @@
-/* Calling the program's hooks (hooks.h). */
+/* Calling the program's hooks, and the defaults of new dataclass fields (hooks.h). */
 #include "hooks.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "failure.h"
+#include "fields.h"
 
 enum { MAX_NESTING = 8 };
 
-/* A replaced class whose instances want to be told. */
+/* A replaced class whose instances want to be told, or lack fields that it has gained. */
 struct upgrade {
     PyObject *module;                /* str: the module's name; borrowed from the class's entry */
     PyObject *old_class, *new_class; /* borrowed: keys and values of the map */
+    PyObject *fields;                /* list of str: fields_added; borrowed from the holder */
+    bool hook;                       /* has __pyhot_upgrade__ */
 };
 
 struct instance {
@@ -59,7 +62,7 @@ int hook_before(PyObject *module)
 
 /* --- before the change */
 
-static int add_upgrade(struct hooks *hooks, PyObject *module, PyObject *old, PyObject *new_)
+static int add_upgrade(struct hooks *hooks, struct upgrade upgrade)
 {
     if (hooks->n_upgrades == hooks->cap_upgrades) {
         size_t cap = hooks->cap_upgrades ? 2 * hooks->cap_upgrades : 16;
@@ -72,7 +75,7 @@ static int add_upgrade(struct hooks *hooks, PyObject *module, PyObject *old, PyO
         hooks->upgrades = bigger;
         hooks->cap_upgrades = cap;
     }
-    hooks->upgrades[hooks->n_upgrades++] = (struct upgrade){module, old, new_};
+    hooks->upgrades[hooks->n_upgrades++] = upgrade;
     return 0;
 }
 
@@ -84,6 +87,26 @@ static bool has_upgrade_hook(PyObject *class)
     PyErr_Clear();
     Py_DecRef(name);
     return found;
+}
+
+static int find_class(struct hooks *hooks, PyObject *module, PyObject *old, PyObject *new_)
+{
+    struct upgrade upgrade = {
+        .module = module,
+        .old_class = old,
+        .new_class = new_,
+        .fields = fields_added(old, new_),
+        .hook = has_upgrade_hook(new_),
+    };
+    int status = upgrade.fields ? 0 : -1;
+
+    if (status == 0 && (upgrade.hook || PyList_Size(upgrade.fields) > 0)) {
+        status = PyList_Append(hooks->holder, upgrade.fields);
+        if (status == 0)
+            status = add_upgrade(hooks, upgrade);
+    }
+    Py_DecRef(upgrade.fields);
+    return status;
 }
 
 /* The replaced classes among the values of `dict`, and those nested in them. */
@@ -99,8 +122,7 @@ static int find_classes(struct hooks *hooks, struct remap *remap, PyObject *modu
 
         if (!is_type(value) || !(new_ = remap_get(remap, value)) || !is_type(new_))
             continue;
-        if (has_upgrade_hook(new_))
-            status = add_upgrade(hooks, module, value, new_);
+        status = find_class(hooks, module, value, new_);
         if (status == 0 && depth < MAX_NESTING)
             status =
                 find_classes(hooks, remap, module, ((PyTypeObject *)value)->tp_dict, depth + 1);
@@ -293,7 +315,10 @@ static int upgrade_instances(struct hooks *hooks, PyObject *module, PyObject **e
 
         if (PyUnicode_Compare(upgrade->module, module) != 0)
             continue;
-        if (ignore_result(
+        if (fields_fill(object, upgrade->fields) < 0 && take_error(error) < 0)
+            return -1;
+        if (upgrade->hook &&
+            ignore_result(
                 PyObject_CallMethod(object, "__pyhot_upgrade__", "O", upgrade->old_class)) < 0 &&
             take_error(error) < 0)
             return -1;

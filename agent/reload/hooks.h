@@ -15,7 +15,8 @@ int hook_before(PyObject *module);
 struct hooks *hooks_new(const struct execution *, struct remap *);
 void hooks_free(struct hooks *);
 
-/* After remap_resolve: the live instances of classes that define __pyhot_upgrade__.  No Python
+/* After remap_resolve: the live instances of classes that define __pyhot_upgrade__, or of
+ * dataclasses that have gained fields (fields.h).  No Python
  * object is made and no reference taken, so the engine's counts hold.  0, or -1. */
 int hooks_find_instances(struct hooks *);
 
@@ -23,9 +24,9 @@ int hooks_find_instances(struct hooks *);
  * still there; now they are held.  0, or -1 with an exception: nobody is upgraded then. */
 int hooks_hold_instances(struct hooks *, struct remap *);
 
-/* Upgrades the instances of module `name`, then calls its __pyhot_after__(old).  One that
- * raises does not stop the others: *error gets failure_take's dict of the first, or stays NULL.
- * 0, or -1 with an exception of ours. */
+/* Gives the instances of module `name` the defaults of new fields, upgrades them, then calls its
+ * __pyhot_after__(old).  One that raises does not stop the others: *error gets failure_take's dict
+ * of the first, or stays NULL. 0, or -1 with an exception of ours. */
 int hooks_run(struct hooks *, PyObject *name, PyObject **error);
 
 #endif
