@@ -17,6 +17,7 @@
 #include "reload/reload.h"
 #include "request.h"
 #include "stale/stale.h"
+#include "stale/where.h"
 #include "turn.h"
 
 /* How long a reader may leave the last lines in the pipe before they are dropped. */
@@ -124,6 +125,8 @@ static PyObject *perform(void)
         result = attach(modules, new_names, keep_names);
     else if (request->command == PYHOT_LIST_STALE)
         result = stale_list(modules, request->flags);
+    else if (request->command == PYHOT_WHERE)
+        result = stale_where();
     else
         job_fail("protocol", 3, NULL, "the agent does not know command %u", request->command);
 

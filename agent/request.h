@@ -29,6 +29,7 @@ enum pyhot_state {
 enum pyhot_command {
     PYHOT_ATTACH = 1,
     PYHOT_LIST_STALE = 2,
+    PYHOT_WHERE = 3,
 };
 
 enum pyhot_flag {

@@ -169,7 +169,9 @@ static struct error *name_command_for_gdb(struct error *error, const struct opti
         fprintf(out, " %s", options->modules.items[i]);
     fclose(out);
     return error_hint(error, "type in that gdb: pyhot %s%s%s%s (once before: source %s)",
-                      command == PYHOT_ATTACH ? "attach" : "list-stale",
+                      command == PYHOT_ATTACH  ? "attach"
+                      : command == PYHOT_WHERE ? "where"
+                                               : "list-stale",
                       options->flags & PYHOT_STALE ? " --stale" : "",
                       options->flags & PYHOT_OBJECTS ? " --objects" : "", modules,
                       script ? script : "pyhot-gdb.py");

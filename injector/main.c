@@ -18,10 +18,7 @@ const char *argp_program_version = "pyhot 1.0";
 const char *argp_program_bug_address;
 
 static const struct command *const commands[] = {
-    &command_attach,
-    &command_list_stale,
-    &command_ps,
-    &command_watch,
+    &command_attach, &command_list_stale, &command_ps, &command_watch, &command_where,
 };
 
 static const size_t n_commands = sizeof(commands) / sizeof(*commands);
@@ -175,5 +172,6 @@ int main(int argc, char **argv)
     free(options.modules.items);
     free(options.new_names.items);
     free(options.keep_names.items);
+    free(options.pids.items);
     return status;
 }

@@ -28,7 +28,7 @@ void names_add(struct names *names, char *name, struct argp_state *state)
     names->items[names->n++] = name;
 }
 
-static void parse_pid(struct options *options, const char *text, struct argp_state *state)
+pid_t parse_pid(const char *text, struct argp_state *state)
 {
     char *end;
     long pid;
@@ -37,7 +37,7 @@ static void parse_pid(struct options *options, const char *text, struct argp_sta
     pid = strtol(text, &end, 10);
     if (end == text || *end || errno || pid <= 0 || pid > INT_MAX)
         argp_error(state, "\"%s\" is not a process id", text);
-    options->pid = pid;
+    return pid;
 }
 
 error_t parse_process(int key, char *argument, struct argp_state *state)
@@ -50,7 +50,7 @@ error_t parse_process(int key, char *argument, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (!options->pid)
-            parse_pid(options, argument, state);
+            options->pid = parse_pid(argument, state);
         else
             names_add(&options->modules, argument, state);
         return 0;

@@ -30,6 +30,7 @@ struct options {
 
     pid_t pid;
     struct names modules, new_names, keep_names;
+    struct names pids;         /* ps: those it is asked for; each is a process id */
     uint32_t flags;            /* enum pyhot_flag */
     uint32_t data_policy;      /* enum pyhot_data_policy */
     bool exit_code;            /* list-stale --exit-code */
@@ -45,11 +46,15 @@ struct command {
 };
 
 /* One to a file of that name. */
-extern const struct command command_attach, command_list_stale, command_ps, command_watch;
+extern const struct command command_attach, command_list_stale, command_ps, command_watch,
+    command_where;
 
 /* --json, --timeout, -q, -v, --color: a child of every sub-command's argp, whose
  * input is the struct options.  tree_options: these and --tree. */
 extern const struct argp_child common_options[], tree_options[];
+
+/* A process id, or a usage error. */
+pid_t parse_pid(const char *text, struct argp_state *);
 
 /* Adds to a list of names; exits as argp does when memory is out. */
 void names_add(struct names *, char *name, struct argp_state *);

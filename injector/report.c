@@ -411,8 +411,77 @@ void report_stale(const struct options *options, struct json_object *result)
             n_stale);
 }
 
+static void print_place(const struct sheet *sheet, struct json_object *frame)
+{
+    print_safe(sheet->out, member_text(frame, "function"), false);
+    fputs(" (", sheet->out);
+    print_safe(sheet->out, member_text(frame, "file"), false);
+    fprintf(sheet->out, ":%" PRId64 ")\n", member_number(frame, "line"));
+}
+
+/* The innermost frame, and those that run old code; with -v all.  How many of these are old. */
+static size_t print_thread_frames(const struct sheet *sheet, const char *indent,
+                                  struct json_object *thread)
+{
+    struct json_object *frames = member_list(thread, "frames");
+    size_t n_old = 0;
+
+    fputs(indent, sheet->out);
+    print_painted(sheet->out, sheet->color, PAINT_BOLD, member_text(thread, "name"));
+    if (member_number(thread, "tid"))
+        fprintf(sheet->out, " (%" PRId64 ")", member_number(thread, "tid"));
+    fputs(": ", sheet->out);
+    if (!list_length(frames))
+        putc('\n', sheet->out);
+    for (size_t i = 0; i < list_length(frames); i++) {
+        struct json_object *frame = json_object_array_get_idx(frames, i);
+        bool old = *member_text(frame, "old");
+
+        n_old += old;
+        if (i && !old && !sheet->verbose)
+            continue;
+        if (i)
+            fprintf(sheet->out, "%s  ", indent);
+        if (old)
+            print_painted(sheet->out, sheet->color, PAINT_WARNING, "old code: ");
+        print_place(sheet, frame);
+    }
+    return n_old;
+}
+
+/* How many of the threads run old code. */
+static size_t print_threads(const struct sheet *sheet, const char *indent,
+                            struct json_object *threads)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < list_length(threads); i++)
+        if (print_thread_frames(sheet, indent, json_object_array_get_idx(threads, i)))
+            n++;
+    return n;
+}
+
+void report_where(const struct options *options, struct json_object *result)
+{
+    struct sheet sheet = sheet_for(options, result);
+    struct json_object *threads = member_list(result, "threads");
+    size_t n;
+
+    if (options->json) {
+        print_json(result);
+        return;
+    }
+    if (options->quiet)
+        return;
+    n = print_threads(&sheet, "", threads);
+    print_count(sheet.out, list_length(threads), "thread");
+    fprintf(sheet.out, " in %" PRId64 " (python %s), %zu on old code\n", sheet.pid, sheet.python,
+            n);
+}
+
 static void print_process(const struct sheet *sheet, struct json_object *process)
 {
+    struct sheet brief = *sheet;
     struct json_object *error = member_object(process, "error");
     const char *python = member_text(process, "python"), *user = member_text(process, "user");
 
@@ -424,6 +493,8 @@ static void print_process(const struct sheet *sheet, struct json_object *process
     fprintf(sheet->out, "%-9s ", *python ? python : "-");
     print_safe(sheet->out, member_text(process, "command"), false);
     putc('\n', sheet->out);
+    brief.verbose--; /* the one that has them listed at all */
+    print_threads(&brief, "        ", member_list(process, "threads"));
     if (!error)
         return;
     fputs("        ", sheet->out);

@@ -11,6 +11,7 @@
  * text: the agent's answer comes out of a process that we do not control. */
 void report_attach(const struct options *, struct json_object *result);
 void report_stale(const struct options *, struct json_object *result);
+void report_where(const struct options *, struct json_object *result);
 void report_processes(const struct options *, struct json_object *result);
 
 /* What happened on one line of stderr and what to do about it on the next; with --json the

@@ -438,6 +438,20 @@ class ListStale(gdb.Command):
         return complete_module(text, word)
 
 
+class Where(gdb.Command):
+    """Tell where each Python thread is, and which still run code that was replaced: pyhot where [-v]
+
+    The number behind a thread's name is that of its LWP in "info threads".  -v shows whole stacks.
+    -j puts the report as JSON into $pyhot."""
+
+    def __init__(self):
+        super().__init__("pyhot where", gdb.COMMAND_STACK)
+
+    def invoke(self, argument, from_tty):
+        run_job("where", argument)
+
+
 Pyhot()
 Attach()
 ListStale()
+Where()

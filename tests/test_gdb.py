@@ -243,6 +243,19 @@ def test_breakpoint_of_the_user_is_hit_meanwhile(any_python, edited):
     check_reloaded(target)
 
 
+def test_where(any_python, start):
+    target = start(any_python, {"app.py": APP.replace("mod.answer()", "mod.work()", 1),
+                                "mod.py": "import time\ndef work():\n    while True:\n"
+                                          "        time.sleep(0.01)\n"})
+    target.edit("mod.py", "import time\ndef work():\n    while True:\n        time.sleep(0.02)\n")
+    output = gdb("pyhot where", "pyhot attach mod", "pyhot where", pid=target.pid)
+    before, _, after = output.partition("mod reloaded")
+    assert "MainThread (%d): <module> (%s:" % (target.pid, target.path("app.py")) in before, output
+    assert "0 on old code" in before and "): old code: work (" in after, output
+    assert "3 threads in %d (python" % target.pid in after and "1 on old code" in after, output
+    target.check_unharmed()
+
+
 def test_root_directory_that_gdb_does_not_know(python, edited):
     """gdb would take the loader's functions from another file."""
     if not python.root:

@@ -56,6 +56,78 @@ def test_other_programs_are_not_listed(pyhot):
     assert shown(process.pid, done.report) is None
 
 
+LOOPS = """
+import time
+go_on = True
+class Worker:
+    def run(self):
+        while go_on:
+            time.sleep(0.01)
+def work():
+    def local():
+        while go_on:
+            time.sleep(0.01)
+    local()
+"""
+THREADS = """
+import threading, time, loops, probe
+for name, function in (("method", loops.Worker().run), ("function", loops.work)):
+    threading.Thread(target=function, name=name, daemon=True).start()
+probe.ready()
+while True:
+    time.sleep(1000)
+"""
+
+
+def on_old_code(threads):
+    return {(thread["name"], frame["function"], frame["line"]): frame["old"]
+            for thread in threads for frame in thread["frames"] if frame["old"]}
+
+
+def test_where_threads_run_old_code(python, start):
+    target = start(python, {"app.py": THREADS, "loops.py": LOOPS})
+    pid = target.pid
+    before = harness.run_pyhot("where", pid).report
+    assert {thread["name"] for thread in before["threads"]} == {
+        "MainThread", "method", "function", "probe"}
+    assert not on_old_code(before["threads"])
+    assert all(thread["tid"] in harness.proc_threads(pid) for thread in before["threads"])
+    frame, = [thread["frames"][0] for thread in before["threads"] if thread["name"] == "MainThread"]
+    assert (frame["function"], frame["line"]) == ("<module>", 7)
+    assert frame["file"].endswith("app.py")
+
+    target.edit("loops.py", LOOPS.replace("0.01", "0.02"))
+    target.reload("loops")
+    expected = {("method", "run"): "loops.Worker.run", ("function", "local"): "loops.work",
+                ("function", "work"): "loops.work"}
+    found = on_old_code(harness.run_pyhot("where", pid).report["threads"])
+    assert {key[:2]: old for key, old in found.items()} == expected
+    assert ("function", "work", 12) in found
+    target.check_unharmed()
+
+
+def test_ps_asks_only_those_that_were_attached_to(any_python, start):
+    asked, other = (start(any_python, {"app.py": THREADS, "loops.py": LOOPS}) for _ in range(2))
+    asked.edit("loops.py", LOOPS.replace("0.01", "0.02"))
+    asked.reload("loops")
+    report = harness.run_pyhot("ps", "-v").report
+    assert len(on_old_code(shown(asked.pid, report)["threads"])) == 3
+    assert shown(other.pid, report)["threads"] is None
+    assert not [name for name in harness.Snapshot(other.pid).files_mapped() if "pyhot" in name]
+    text = harness.run_pyhot("ps", "-v", asked.pid, other.pid, json_report=False).stdout
+    assert "method (" in text and "): old code: run (%s:" % asked.path("loops.py") in text, text
+    assert text.count("old code") == 3 and text.count("MainThread (") == 2, text
+    for target in (asked, other):
+        target.check_unharmed()
+
+
+def test_ps_of_what_is_no_python(pyhot):
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        done = harness.run_pyhot("ps", process.pid)
+        process.stdin.close()
+    assert done.returncode == 3 and done.report["error"]["code"] == "not-python"
+
+
 def run_with_stdout(stdout, *arguments):
     return subprocess.run(harness.pyhot_command() + list(arguments), stdin=subprocess.DEVNULL,
                           stdout=stdout, stderr=subprocess.PIPE, text=True,

@@ -8,22 +8,40 @@
 #include "cpython/introspect.h"
 #include "cpython/version.h"
 
-/* Thread._name (Lib/threading.py, 3.8 to 3.15) of the thread with this identifier, past any
- * property of a subclass; otherwise the identifier.  New reference. */
-static PyObject *thread_name(PyObject *identifier)
+/* An attribute of the Thread with this identifier (Lib/threading.py, 3.8 to 3.15), past any
+ * property of a subclass.  New reference, or NULL without an exception. */
+static PyObject *thread_attribute(PyObject *identifier, const char *name)
 {
     PyObject *active = loaded_attribute("threading", "_active");
     PyObject *thread = active && is_dict(active) ? dict_lookup(active, identifier) : NULL;
-    PyObject *key = PyUnicode_InternFromString("_name"), *name = NULL;
+    PyObject *key = PyUnicode_InternFromString(name), *value = NULL;
 
     if (thread && key && !_PyType_Lookup(type_of(thread), key))
-        name = PyObject_GenericGetAttr(thread, key);
+        value = PyObject_GenericGetAttr(thread, key);
     PyErr_Clear();
     Py_DecRef(key);
+    return value;
+}
+
+/* Its name; otherwise the identifier.  New reference. */
+static PyObject *thread_name(PyObject *identifier)
+{
+    PyObject *name = thread_attribute(identifier, "_name");
+
     if (name && is_str(name))
         return name;
     Py_DecRef(name);
     return PyUnicode_FromFormat("thread %S", identifier);
+}
+
+static long native_id(PyObject *identifier)
+{
+    PyObject *id = thread_attribute(identifier, "_native_id");
+    long number = id && is_int(id) ? PyLong_AsLong(id) : 0;
+
+    PyErr_Clear();
+    Py_DecRef(id);
+    return number;
 }
 
 static long line_of(PyObject *frame)
@@ -46,7 +64,8 @@ static void drop(struct running_frame *frame)
 }
 
 /* Adds `frame`, a new reference that is taken.  0, or -1 with an exception. */
-static int add_frame(struct running_frames *frames, PyObject *frame, PyObject *thread)
+static int add_frame(struct running_frames *frames, PyObject *frame, PyObject *thread, long tid,
+                     bool innermost)
 {
     if (frames->n == frames->cap) {
         size_t cap = frames->cap ? frames->cap * 2 : 64;
@@ -67,9 +86,11 @@ static int add_frame(struct running_frames *frames, PyObject *frame, PyObject *t
         .code = code,
         .globals = builtin_attribute(frame, &PyFrame_Type, "f_globals"),
         .thread = thread,
+        .tid = tid,
         .function = code ? PyObject_GetAttrString(code, "co_name") : NULL,
         .file = code ? PyObject_GetAttrString(code, "co_filename") : NULL,
         .line = line_of(frame),
+        .innermost = innermost,
     };
     if (added->globals && added->function && added->file)
         return 0;
@@ -81,12 +102,13 @@ static int add_frame(struct running_frames *frames, PyObject *frame, PyObject *t
 static int add_thread(struct running_frames *frames, PyObject *identifier, PyObject *top)
 {
     PyObject *thread = thread_name(identifier), *frame = top;
+    long tid = native_id(identifier);
     int result = thread ? 0 : -1;
 
     Py_IncRef(frame);
     while (result == 0 && frame && frame != Py_None) {
         PyObject *back = builtin_attribute(frame, &PyFrame_Type, "f_back");
-        result = add_frame(frames, frame, thread);
+        result = add_frame(frames, frame, thread, tid, frame == top);
         frame = back;
     }
     Py_DecRef(frame);

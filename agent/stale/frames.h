@@ -3,6 +3,7 @@
 #ifndef PYHOT_STALE_FRAMES_H
 #define PYHOT_STALE_FRAMES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "cpython/api.h"
@@ -10,7 +11,9 @@
 struct running_frame {
     PyObject *frame, *code, *globals;   /* strong references */
     PyObject *thread, *function, *file; /* str; strong */
+    long tid;                           /* as the kernel has it; 0: threading does not know */
     long line;
+    bool innermost; /* the first one of its thread */
 };
 
 struct running_frames {

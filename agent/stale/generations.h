@@ -30,8 +30,4 @@ struct generations {
 int generations_find(struct generations *, PyObject *modules);
 void generations_clear(struct generations *);
 
-/* What `code`, running in `globals`, would be called: "shop.cart.work", and 1, if the name leads
- * to a function with other code now.  0 if not, -1 with an exception.  New reference. */
-int generation_of_code(PyObject *code, PyObject *globals, PyObject **name);
-
 #endif

@@ -14,6 +14,7 @@
 #include "frames.h"
 #include "generations.h"
 #include "graph.h"
+#include "old_code.h"
 #include "path.h"
 
 enum { MAX_HELD_BY = 10 };
@@ -276,7 +277,7 @@ static int report_frames(struct survey *survey)
     for (size_t i = 0; result == 0 && i < survey->frames.n; i++) {
         const struct running_frame *frame = &survey->frames.items[i];
         PyObject *name = old_function_of(survey, frame->code);
-        if (!name && generation_of_code(frame->code, frame->globals, &name) < 0)
+        if (!name && old_code_name(frame->code, frame->globals, &name) < 0)
             return -1;
         if (name)
             result = report_frame(survey, frame, name);

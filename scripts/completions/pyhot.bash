@@ -12,7 +12,7 @@ _pyhot()
     local common='--json --timeout --quiet --verbose --color --help --usage --version'
 
     if ((cword == 1)); then
-        COMPREPLY=($(compgen -W 'attach list-stale watch ps --help --usage --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'attach list-stale where watch ps --help --usage --version' -- "$cur"))
         return
     fi
     case $prev in
@@ -33,6 +33,7 @@ _pyhot()
     case ${words[1]} in
     attach) options+=' --dry-run --data --new --keep --force --stale --tree' ;;
     list-stale) options+=' --objects --exit-code --tree' ;;
+    where) options+=' --tree' ;;
     esac
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "$options" -- "$cur"))
@@ -44,10 +45,10 @@ _pyhot()
     for ((i = 2; i < cword; i++)); do
         [[ ${words[i]} =~ ^[0-9]+$ && ${words[i - 1]} != --timeout ]] && pid=${words[i]} && break
     done
-    if [[ ${words[1]} != ps && -z $pid ]]; then
+    if [[ ${words[1]} == ps || -z $pid ]]; then
         COMPREPLY=($(compgen -W "$(pyhot ps --quiet --color=never 2>/dev/null |
             awk '/^ *[0-9]/ && $3 ~ /^[0-9]/ { print $1 }')" -- "$cur"))
-    elif [[ ${words[1]} != ps ]]; then
+    elif [[ ${words[1]} != where ]]; then
         # Modules are Python files below the process's directory.
         COMPREPLY=($(compgen -W "__main__ $(cd "/proc/$pid/cwd" 2>/dev/null &&
             find . -maxdepth 4 -name '[a-zA-Z_]*.py' 2>/dev/null |
