@@ -101,7 +101,7 @@ integration: all faults-binary
 	$(UNDER_TEST) /usr/bin/python3 -m pytest -p no:cacheprovider -n $(JOBS) -rs $(TESTS)
 
 faults: setup all faults-binary
-	$(UNDER_TEST) /usr/bin/python3 tests/faults/run.py --long
+	$(UNDER_TEST) /usr/bin/python3 tests/faults/run.py --jobs $(JOBS) $(FAULTS_OPTIONS)
 
 bench: all
 	PYHOT=$(abspath $B/pyhot) PYHOT_AGENT=$(abspath $B/pyhot.so) /usr/bin/python3 scripts/bench

@@ -11,17 +11,19 @@ class Load:
     threads, descriptors   False: the program changes those itself, all the time
     refusals     True: not every attach can succeed; a refusal is no fault
     options      what pyhot is given beside the module
+    late_start   each attach begins at a random instant of so many seconds
     late_us      for waits that end by time: how much too late is a fault, in the long form
     """
 
     def __init__(self, *command, env=None, threads=True, descriptors=True, refusals=False,
-                 options=(), preload=None, late_us=None, signals=True):
+                 options=(), preload=None, late_start=0, late_us=None, signals=True):
         self.command = list(command)
         self.env = dict(env or {})
         self.threads = threads
         self.descriptors = descriptors
         self.refusals = refusals
         self.options = options
+        self.late_start = late_start
         self.late_us = late_us
         self.signals = signals
         self.missing = None
@@ -56,7 +58,10 @@ LOADS = {
     "threads come and go": Load("threads.py", threads=False),
     "collecting": Load("collect.py"),
     "asyncio": Load("loop.py"),
-    "C calls keep the GIL": Load("hold.py", refusals=True, options=["--timeout=0.5"]),
+    "C calls keep the GIL, 0.4 s": Load("hold.py", "400", refusals=True,
+                                        options=["--timeout=0.2"], late_start=0.4),
+    "C calls keep the GIL, 10 s": Load("hold.py", "10000", refusals=True,
+                                       options=["--timeout=0.5"], late_start=10),
 }
 LOADS.update({"idle in " + name: Load("wait.py", name, "300", late_us=20000)
               for name in TIMED})

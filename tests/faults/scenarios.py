@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Subject:
     def __init__(self, load, python, directory):
         self.load = load
         self.version = 0
+        self.took = 0.1  # seconds, the last attach that was let alone
         program, *arguments = load.command
         env = dict(load.env, FAULTS_NATIVE=os.environ["FAULTS_NATIVE"])
         files = {"mod.py": MODULE % 0, program: (VICTIMS / program).read_text()}
@@ -56,7 +58,9 @@ class Subject:
     def attach(self, tally, *options):
         """Saves and attaches; the target must be on the version that pyhot says it is."""
         version = self.save()
+        start = time.monotonic()
         done = self.target.attach("mod", "--timeout=10", *self.load.options, *options)
+        self.took = time.monotonic() - start
         if tally.count(done):
             self.version = version
         self.expect(self.version)
@@ -72,8 +76,9 @@ class Subject:
         self.target.check_unharmed(threads=self.load.threads, descriptors=self.load.descriptors,
                                    signals=self.load.signals, deadline=20)
         rounds = self.target.eval("rounds", "load")
-        self.target.wait_eval("rounds > %d" % (rounds + 1), "load")
-        mistakes = self.target.eval("mistakes", "load")
+        mistakes = harness.wait_for(
+            lambda: self.target.eval("(mistakes,) if rounds > %d else ()" % (rounds + 1), "load"),
+            "two more rounds of its work")[0]
         if mistakes:
             raise Harmed("its self-check: %s" % mistakes)
         if strict and self.load.late_us:
@@ -90,6 +95,7 @@ class Scenario:
 
     per_target = 20
     may_refuse_all = False  # a few attaches may all be refused, and that is no fault
+    interrupted = threading.Event()  # set: no further attach is begun
 
     def missing(self):
         """Why it cannot be run here, or None."""
@@ -98,7 +104,7 @@ class Scenario:
     def run(self, pythons, count, directory, strict):
         tally = Tally()
         number = 0
-        while tally.tried < count:
+        while tally.tried < count and not self.interrupted.is_set():
             python = pythons[number % len(pythons)]
             self.one_target(tally, python, directory / ("target%d" % number),
                             min(self.per_target, count - tally.tried), strict)
@@ -111,6 +117,8 @@ class Scenario:
         try:
             subject = self.start(python, directory)
             for _ in range(count):
+                if self.interrupted.is_set():
+                    break
                 self.attach(tally, subject, strict)
         except (AssertionError, subprocess.TimeoutExpired) as error:
             tally.harmed.append("%s: %s" % (python.id, error))
@@ -140,6 +148,7 @@ class UnderLoad(Scenario):
         return Subject(self.load, python, directory)
 
     def attach(self, tally, subject, strict):
+        time.sleep(random.uniform(0, self.load.late_start))  # the instant, not a wait
         subject.attach(tally)
         subject.check(strict)
 
@@ -177,7 +186,6 @@ class Killed(UnderLoad):
     and the next attach works."""
 
     per_target = 10
-    longest = 0.2
 
     def __init__(self, load, number):
         super().__init__(load)
@@ -189,8 +197,8 @@ class Killed(UnderLoad):
         version = subject.save()
         before = subject.version
         pyhot = start_pyhot(subject.target, "--timeout=10")
-        # Most instants soon, when most happens; this is no wait for anything.
-        time.sleep(self.chance.random() ** 3 * self.longest)
+        # Any instant of its life, more of them soon, when most happens; no wait for anything.
+        time.sleep(self.chance.random() ** 2 * subject.took)
         pyhot.send_signal(self.number)
         done = finish(pyhot, report=False)
         tally.tried += 1
@@ -210,12 +218,10 @@ class Killed(UnderLoad):
     def recover(self, tally, subject, allowed, strict):
         subject.check(strict)
         subject.expect(*allowed)
-        version = subject.save()
-        done = subject.target.attach("mod", "--timeout=10")
-        if done.returncode not in (0, 5):
-            raise Harmed("the next attach: exit %d: %s%s"
-                         % (done.returncode, done.stdout, done.stderr))
-        subject.expect(version)
+        following = Tally()
+        subject.attach(following)
+        if following.refused:
+            raise Harmed("the next attach: %s" % dict(following.refused))
         subject.check(strict)
 
 

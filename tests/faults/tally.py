@@ -11,15 +11,13 @@ class Tally:
         self.harmed = []                      # a description each
         self.stop_us = []                     # as reported
 
-    def __add__(self, other):
-        both = Tally()
-        for tally in (self, other):
-            both.tried += tally.tried
-            both.done += tally.done
-            both.refused.update(tally.refused)
-            both.harmed += tally.harmed
-            both.stop_us += tally.stop_us
-        return both
+    def __iadd__(self, other):
+        self.tried += other.tried
+        self.done += other.done
+        self.refused.update(other.refused)
+        self.harmed += other.harmed
+        self.stop_us += other.stop_us
+        return self
 
     def count(self, done):
         """Counts one finished pyhot; returns whether it says that it reloaded."""

@@ -1,6 +1,10 @@
-"""A C call that keeps the GIL for longer than pyhot may wait, again and again."""
+"""hold.py MILLISECONDS: a C call that keeps the GIL for so long, again and again.
+
+Between two of them it answers all that the test asks, so that this costs one call."""
 
 import ctypes
+import sys
+import threading
 import time
 
 import load
@@ -8,9 +12,12 @@ import mod
 import probe
 
 library = ctypes.PyDLL(None)
-probe.ready()
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+probe.ready(serve=False)
 while True:
-    library.usleep(700000)
+    library.usleep(int(sys.argv[1]) * 1000)
     load.check(mod.step(1) == 2, "step")
     load.done()
-    time.sleep(0.05)
+    for _ in range(20):
+        time.sleep(0.0005)
+        probe.poll()
