@@ -63,12 +63,10 @@ struct lists {
 };
 
 struct walk {
-    int (*take)(PyObject *const *batch, size_t n, void *arg);
+    int (*take)(PyObject *o, void *arg);
     void *arg;
     PyObject *newest; /* our own, left out */
-    PyObject *batch[GC_BATCH];
-    size_t n;
-    bool failed; /* take did */
+    bool failed;      /* take did */
 };
 
 static struct gc_head *link(uintptr_t word)
@@ -76,28 +74,14 @@ static struct gc_head *link(uintptr_t word)
     return (struct gc_head *)(word & ~(uintptr_t)3);
 }
 
-static bool flush(struct walk *w)
+static bool hand_on(struct walk *w, PyObject *o)
 {
-    w->failed = w->failed || (w->n && w->take(w->batch, w->n, w->arg) < 0);
-    w->n = 0;
+    w->failed = o != w->newest && w->take(o, w->arg) < 0;
     return !w->failed;
 }
 
-static bool push(struct walk *w, PyObject *o)
-{
-    if (o == w->newest)
-        return true;
-    w->batch[w->n++] = o;
-    return w->n < GC_BATCH || flush(w);
-}
-
-static bool push_head(struct walk *w, struct gc_head *head)
-{
-    return push(w, (PyObject *)(head + 1));
-}
-
-/* From both ends at once: two chains of cache misses in flight instead of one.  False: the
- * links do not agree, or take failed. */
+/* From both ends at once, and the next two are fetched while these two are looked at: each step
+ * would wait for the memory.  False: the links do not agree, or take failed. */
 static bool walk_list(struct gc_head *list, struct walk *w)
 {
     struct gc_head *front = link(list->next), *back = link(list->prev);
@@ -108,11 +92,13 @@ static bool walk_list(struct gc_head *list, struct walk *w)
     for (;;) {
         if (link(front->prev) != behind || link(back->next) != ahead)
             return false;
-        if (!push_head(w, front))
+        __builtin_prefetch(link(front->next));
+        __builtin_prefetch(link(back->prev));
+        if (!hand_on(w, (PyObject *)(front + 1)))
             return false;
         if (front == back)
             return true;
-        if (!push_head(w, back))
+        if (!hand_on(w, (PyObject *)(back + 1)))
             return false;
         if (link(front->next) == back)
             return link(back->prev) == front;
@@ -195,7 +181,7 @@ bool gc_collecting(void)
 
 static int visit(PyObject *o, void *w)
 {
-    return push(w, o); /* 0 ends the visit */
+    return hand_on(w, o); /* 0 ends the visit */
 }
 
 static int each(struct walk *w)
@@ -210,7 +196,7 @@ static int each(struct walk *w)
     return w->failed ? -1 : 0;
 }
 
-int gc_each(int (*take)(PyObject *const *batch, size_t n, void *arg), void *arg)
+int gc_each(int (*take)(PyObject *o, void *arg), void *arg)
 {
     struct walk w = {.take = take, .arg = arg, .newest = PyList_New(0)};
     int result;
@@ -218,8 +204,6 @@ int gc_each(int (*take)(PyObject *const *batch, size_t n, void *arg), void *arg)
     if (!w.newest)
         return -1;
     result = each(&w);
-    if (result == 0 && !flush(&w))
-        result = -1;
     Py_DecRef(w.newest);
     return result;
 }
@@ -231,11 +215,11 @@ struct objects {
     size_t n, cap;
 };
 
-static int append(PyObject *const *batch, size_t n, void *arg)
+static int append(PyObject *o, void *arg)
 {
     struct objects *objects = arg;
 
-    if (objects->n + n > objects->cap) {
+    if (objects->n == objects->cap) {
         size_t cap = objects->cap ? objects->cap + objects->cap / 2 : 1 << 16;
         PyObject **items = realloc(objects->items, cap * sizeof *items);
 
@@ -246,8 +230,7 @@ static int append(PyObject *const *batch, size_t n, void *arg)
         objects->items = items;
         objects->cap = cap;
     }
-    memcpy(objects->items + objects->n, batch, n * sizeof *batch);
-    objects->n += n;
+    objects->items[objects->n++] = o;
     return 0;
 }
 

@@ -6,12 +6,9 @@
 
 #include "api.h"
 
-enum { GC_BATCH = 256 };
-
-/* Every tracked object, as gc_objects, in batches: `take` gets at most GC_BATCH at a time,
- * while their memory is in the cache, and must not change what is tracked.  Ends with -1
- * when it returns -1 (with an exception). */
-int gc_each(int (*take)(PyObject *const *batch, size_t n, void *arg), void *arg);
+/* Every tracked object, as gc_objects, one by one.  `take` must not change what is tracked.
+ * Ends with -1 when it returns -1 (with an exception). */
+int gc_each(int (*take)(PyObject *o, void *arg), void *arg);
 
 /* Every tracked object, the permanent generation (gc.freeze) included, in a malloc'ed
  * array that the caller frees; the references are borrowed.  No object is made while the

@@ -6,6 +6,8 @@
 
 #include "../cpython/gc_objects.h"
 
+enum { NEAR = 8 }; /* objects whose memory is fetched at a time */
+
 int heap_visit(int (*visit)(PyObject *, void *), void *arg)
 {
     PyObject **objects;
@@ -136,13 +138,13 @@ static int look_up_kinds(struct heap *heap, PyTypeObject *type)
     return heap->known[i].kinds;
 }
 
-static int reserve(struct heap *heap, size_t n)
+static int reserve(struct heap *heap)
 {
     size_t cap = heap->cap ? heap->cap + heap->cap / 2 : 1 << 16;
     PyObject **objects;
     unsigned char *kinds;
 
-    if (heap->n + n <= heap->cap)
+    if (heap->n < heap->cap)
         return 0;
     objects = realloc(heap->objects, cap * sizeof *objects);
     if (!objects)
@@ -156,45 +158,80 @@ static int reserve(struct heap *heap, size_t n)
     return 0;
 }
 
+/* Where a list's or dict's table is: ob_item (Include/cpython/listobject.h) and ma_keys
+ * (Include/cpython/dictobject.h), 3.8 to 3.15.  Only a hint to the cache. */
+static const void *contents_of(const PyObject *o)
+{
+    const void *const *words = (const void *const *)o;
+
+    if (type_of(o) == &PyList_Type)
+        return words[3];
+    if (type_of(o) == &PyDict_Type)
+        return words[4];
+    return words + 8;
+}
+
 struct enumeration {
     struct heap *heap;
-    int (*take)(PyObject *const *batch, size_t n, void *arg);
+    int (*take)(PyObject *o, void *arg);
     void *arg;
+    size_t typed, taken;
 };
 
-static int add_batch(PyObject *const *batch, size_t n, void *arg)
+/* Its own words are in the cache by now: its contents are fetched. */
+static int type_one(struct enumeration *e)
 {
-    struct enumeration *e = arg;
     struct heap *heap = e->heap;
-    size_t first = heap->n;
+    PyObject *o = heap->objects[e->typed];
+    int kinds = look_up_kinds(heap, type_of(o));
 
-    if (reserve(heap, n) < 0) {
+    if (kinds < 0) {
         PyErr_NoMemory();
         return -1;
     }
-    for (size_t i = 0; i < n; i++) {
-        int kinds;
-
-        if (is_ours(heap, batch[i]))
-            continue;
-        kinds = look_up_kinds(heap, type_of(batch[i]));
-        if (kinds < 0) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        heap->kinds[heap->n] = (unsigned char)kinds;
-        heap->objects[heap->n++] = batch[i];
-    }
-    return e->take(heap->objects + first, heap->n - first, e->arg);
+    heap->kinds[e->typed++] = (unsigned char)kinds;
+    __builtin_prefetch(contents_of(o));
+    return 0;
 }
 
-int heap_scan(struct remap *r, int (*take)(PyObject *const *batch, size_t n, void *), void *arg)
+static int take_one(struct enumeration *e)
+{
+    return e->take(e->heap->objects[e->taken++], e->arg);
+}
+
+/* An object passes through in three steps, each behind the one before by as many objects as it
+ * takes the memory to answer. */
+static int add(PyObject *o, void *arg)
+{
+    struct enumeration *e = arg;
+    struct heap *heap = e->heap;
+
+    if (is_ours(heap, o))
+        return 0;
+    if (reserve(heap) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    heap->objects[heap->n++] = o;
+    __builtin_prefetch((const uintptr_t *)o + 2);
+    if (heap->n - e->typed > NEAR && type_one(e) < 0)
+        return -1;
+    return e->typed - e->taken > NEAR ? take_one(e) : 0;
+}
+
+int heap_scan(struct remap *r, int (*take)(PyObject *o, void *), void *arg)
 {
     struct enumeration e = {.heap = r->heap, .take = take, .arg = arg};
 
     forget(r->heap);
-    if (know_ours(r) < 0 || gc_each(add_batch, &e) < 0)
+    if (know_ours(r) < 0 || gc_each(add, &e) < 0)
         return -1;
+    while (e.typed < r->heap->n)
+        if (type_one(&e) < 0)
+            return -1;
+    while (e.taken < r->heap->n)
+        if (take_one(&e) < 0)
+            return -1;
     r->heap->scans++;
     return 0;
 }
@@ -204,9 +241,14 @@ int remap_each(struct remap *r, unsigned kinds, int (*visit)(PyObject *, void *)
     const struct heap *heap = r->heap;
     int result = 0;
 
-    for (size_t i = 0; i < heap->n && result == 0; i++)
+    for (size_t i = 0; i < heap->n && result == 0; i++) {
+        if (i + 2 * NEAR < heap->n && heap->kinds[i + 2 * NEAR] & kinds)
+            __builtin_prefetch((const uintptr_t *)heap->objects[i + 2 * NEAR] + 4);
+        if (i + NEAR < heap->n && heap->kinds[i + NEAR] & kinds)
+            __builtin_prefetch(contents_of(heap->objects[i + NEAR]));
         if (heap->kinds[i] & kinds)
             result = visit(heap->objects[i], arg);
+    }
     return result;
 }
 

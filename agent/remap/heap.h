@@ -27,9 +27,9 @@ struct heap {
 int heap_open(struct remap *);
 void heap_close(struct remap *);
 
-/* Enumerate anew, and let `take` look at the objects in batches as they come, while they
- * are in the cache.  `take` makes no objects; -1 (with an exception) ends it.  0 or -1. */
-int heap_scan(struct remap *, int (*take)(PyObject *const *batch, size_t n, void *), void *arg);
+/* Enumerate anew, and let `take` look at each object soon after, while it is in the cache.
+ * `take` makes no objects; -1 (with an exception) ends it.  0 or -1. */
+int heap_scan(struct remap *, int (*take)(PyObject *o, void *), void *arg);
 
 /* Before heap->memory is used.  0, or -1 with an exception. */
 int heap_memory(struct heap *);

@@ -10,10 +10,7 @@
 #include "heap.h"
 #include "keys.h"
 
-enum {
-    AHEAD = 8,       /* objects whose contents are prefetched */
-    CHECK = 1 << 16, /* objects between two looks at the job */
-};
+enum { CHECK = 1 << 16 }; /* objects between two looks at the job */
 
 struct scan {
     const struct key_table *table;
@@ -152,19 +149,6 @@ static void scan_unlisted(struct scan *s)
 
 /* --- the pass */
 
-/* Where a list's or dict's table is: ob_item (Include/cpython/listobject.h) and ma_keys
- * (Include/cpython/dictobject.h), 3.8 to 3.15.  Only a hint to the cache. */
-static const void *contents_of(PyObject *o)
-{
-    const void *const *words = (const void *const *)o;
-
-    if (type_of(o) == &PyList_Type)
-        return words[3];
-    if (type_of(o) == &PyDict_Type)
-        return words[4];
-    return words + 8;
-}
-
 /* 0, or -1 when the job is cancelled. */
 static int show_progress(const struct scan *s)
 {
@@ -175,22 +159,14 @@ static int show_progress(const struct scan *s)
     return -1;
 }
 
-static int scan_batch(PyObject *const *objects, size_t n, void *arg)
+static int scan_one(PyObject *o, void *arg)
 {
     struct scan *s = arg;
-    visitproc visitor = s->deep ? visit_deep : visit;
 
-    if (s->scanned / CHECK != (s->scanned + n) / CHECK && show_progress(s) < 0)
+    if (++s->scanned % CHECK == 0 && show_progress(s) < 0)
         return -1;
-    for (size_t i = 0; i < n && i < AHEAD; i++)
-        __builtin_prefetch(contents_of(objects[i]));
-    for (size_t i = 0; i < n && !s->failed; i++) {
-        if (i + AHEAD < n)
-            __builtin_prefetch(contents_of(objects[i + AHEAD]));
-        s->referrer = objects[i];
-        type_of(objects[i])->tp_traverse(objects[i], visitor, s);
-    }
-    s->scanned += n;
+    s->referrer = o;
+    type_of(o)->tp_traverse(o, s->deep ? visit_deep : visit, s);
     return s->failed ? -1 : 0;
 }
 
@@ -239,7 +215,7 @@ int scan(struct remap *r, size_t first, struct edges *edges)
     s.last_edge = calloc(r->n_keys + 1, sizeof *s.last_edge);
     if (s.last_edge) {
         count_references(&s);
-        status = show_progress(&s) < 0 ? -1 : heap_scan(r, scan_batch, &s);
+        status = show_progress(&s) < 0 ? -1 : heap_scan(r, scan_one, &s);
         if (status == 0)
             scan_unlisted(&s);
     }
