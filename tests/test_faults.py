@@ -11,6 +11,7 @@ import harness
 sys.path.insert(1, str(harness.TESTS / "faults"))
 
 import run  # noqa: E402
+from loads import LOADS  # noqa: E402
 from scenarios import SCENARIOS  # noqa: E402
 
 ATTACHES = 4
@@ -21,7 +22,10 @@ def native(tmp_path_factory):
     os.environ["FAULTS_NATIVE"] = run.build_native(str(tmp_path_factory.mktemp("native")))
 
 
-@pytest.mark.parametrize("number, name", enumerate(SCENARIOS), ids=SCENARIOS)
+QUICK = [name for name in SCENARIOS if name not in LOADS or not LOADS[name].slow]
+
+
+@pytest.mark.parametrize("number, name", enumerate(QUICK), ids=QUICK)
 def test_no_target_is_harmed(pyhot, number, name, tmp_path):
     scenario = SCENARIOS[name]
     if scenario.missing():

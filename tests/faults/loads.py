@@ -13,10 +13,11 @@ class Load:
     options      what pyhot is given beside the module
     late_start   each attach begins at a random instant of so many seconds
     late_us      for waits that end by time: how much too late is a fault, in the long form
+    slow         one attach takes half a minute: not for the short form
     """
 
     def __init__(self, *command, env=None, threads=True, descriptors=True, refusals=False,
-                 options=(), preload=None, late_start=0, late_us=None, signals=True):
+                 options=(), preload=None, late_start=0, late_us=None, signals=True, slow=False):
         self.command = list(command)
         self.env = dict(env or {})
         self.threads = threads
@@ -25,6 +26,7 @@ class Load:
         self.options = options
         self.late_start = late_start
         self.late_us = late_us
+        self.slow = slow
         self.signals = signals
         self.missing = None
         if preload:
@@ -61,7 +63,7 @@ LOADS = {
     "C calls keep the GIL, 0.4 s": Load("hold.py", "400", refusals=True,
                                         options=["--timeout=0.2"], late_start=0.4),
     "C calls keep the GIL, 10 s": Load("hold.py", "10000", refusals=True,
-                                       options=["--timeout=0.5"], late_start=10),
+                                       options=["--timeout=0.5"], late_start=10, slow=True),
 }
 LOADS.update({"idle in " + name: Load("wait.py", name, "300", late_us=20000)
               for name in TIMED})
