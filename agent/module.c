@@ -151,17 +151,19 @@ static PyObject *py_reload(PyObject *self, PyObject *args, PyObject *keywords)
 
 static PyObject *py_stale(PyObject *self, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"objects", NULL};
+    static char *names[] = {"objects", "graph", NULL};
     PyObject *none = PyTuple_New(0), *modules, *result;
-    int objects = 0, parsed;
+    int objects = 0, graph = 0, parsed;
 
     (void)self;
-    parsed = none && PyArg_ParseTupleAndKeywords(none, keywords, "|$p:stale", names, &objects);
+    parsed =
+        none && PyArg_ParseTupleAndKeywords(none, keywords, "|$pp:stale", names, &objects, &graph);
     Py_DecRef(none);
     modules = parsed ? PySequence_List(args) : NULL;
     if (!modules)
         return NULL;
-    result = stale_list(modules, objects ? PYHOT_OBJECTS : 0u);
+    result =
+        stale_list(modules, (objects || graph ? PYHOT_OBJECTS : 0u) | (graph ? PYHOT_GRAPH : 0u));
     Py_DecRef(modules);
     return failed(result);
 }
@@ -176,7 +178,7 @@ static PyMethodDef methods[] = {
      "reload(*names, dry_run=False, force=False, data='auto', new=(), keep=(), verbose=False)\n\n"
      "Reload the modules named, as one transaction; what changed."},
     {"stale", (PyCFunction)(void *)py_stale, METH_VARARGS | METH_KEYWORDS,
-     "stale(*names, objects=False)\n\n"
+     "stale(*names, objects=False, graph=False)\n\n"
      "Which modules' sources on disk are not what is loaded."},
     {NULL, NULL, 0, NULL},
 };

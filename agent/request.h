@@ -38,6 +38,7 @@ enum pyhot_flag {
     PYHOT_VERBOSE = 1u << 2,
     PYHOT_OBJECTS = 1u << 3, /* list-stale --objects */
     PYHOT_STALE = 1u << 4,   /* attach --stale: the modules are all that are stale */
+    PYHOT_GRAPH = 1u << 5,   /* with PYHOT_OBJECTS: also as nodes and edges */
 };
 
 enum pyhot_data_policy { PYHOT_DATA_AUTO = 0, PYHOT_DATA_NEW, PYHOT_DATA_KEEP };

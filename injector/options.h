@@ -34,6 +34,7 @@ struct options {
     uint32_t flags;            /* enum pyhot_flag */
     uint32_t data_policy;      /* enum pyhot_data_policy */
     bool exit_code;            /* list-stale --exit-code */
+    const char *graph;         /* list-stale --graph: a file's name, or NULL */
     struct debugger *debugger; /* that holds the process; NULL: none */
 };
 

@@ -2,6 +2,9 @@
 alive and who holds them."""
 
 import ast
+import json
+import os
+import subprocess
 
 import pytest
 
@@ -660,3 +663,78 @@ def test_main_script_is_compared_with_its_running_code(start, python):
     target.edit("app.py", "# moved\n" + PROGRAM)
     module, = list_stale(target, "__main__").report["modules"]
     assert (module["state"], module["changes"]) == ("fresh", [])
+
+
+# ---- Drawn
+
+AWKWARD = 'say "\\N" <b>\n\x1b{a|b}é' + 40 * "long "
+
+DRAWN = '''
+import probe, shop, time
+class Cache: pass
+cache = Cache()
+cache.table = {%r: shop.total}
+handler = shop.Handler()
+probe.ready()
+while True:
+    time.sleep(1000)
+''' % AWKWARD
+
+
+def start_drawn(start, python):
+    target = start(python, {"app.py": DRAWN, "shop.py": SHOP % 1})
+    target.edit("shop.py", SHOP % 2)
+    target.exec("import importlib; importlib.reload(shop)")
+    return target
+
+
+def test_graph(start, any_python, tmp_path):
+    target = start_drawn(start, any_python)
+    tmp_path = tmp_path / "drawn"
+    tmp_path.mkdir()
+    dot, svg = tmp_path / "graph.dot", tmp_path / "graph.svg"
+    svg.write_text("what was there before")
+    report = list_stale(target, "--graph", dot).report
+    drawn = json.loads(subprocess.check_output(["dot", "-Tjson", str(dot)]))
+    names = {item["_gvid"]: item["label"] for item in drawn["objects"]}
+    edges = {(names[e["tail"]], e["label"], names[e["head"]]) for e in drawn["edges"]}
+    assert {("__main__", ".cache", "Cache"), ("Cache", ".table", "dict"),
+            ("__main__", ".handler", "shop.Handler\\ninstance"),
+            ("shop.Handler\\ninstance", ".__class__", "shop.Handler\\nold class\\n1 instance"),
+            } <= edges
+    awkward, = [step for start, step, end in edges if end == "shop.total\\nold function"]
+    assert awkward.replace("\\\\", "\\").startswith("['say \"\\\\N\" <b>\\n\\x1b{a|b}é")
+    assert "__main__" in [item["label"] for item in drawn["objects"]
+                          if item["name"].startswith("cluster_")]
+    assert len(report["graph"]["nodes"]) == sum("shape" in item or "fillcolor" in item
+                                                for item in drawn["objects"])
+    done = list_stale(target, "--graph", svg, json_report=False)
+    assert (done.returncode, "__main__.cache.table" in done.stdout) == (0, True)
+    assert "</svg>" in svg.read_text()
+    assert sorted(os.listdir(tmp_path)) == ["graph.dot", "graph.svg"]
+    target.check_unharmed()
+
+
+def test_graph_that_cannot_be_written(start, any_python, tmp_path):
+    target = start_drawn(start, any_python)
+    tmp_path = tmp_path / "drawn"
+    tmp_path.mkdir()
+    for arguments, status, text in [
+            (["--graph", tmp_path / "graph.pdf"], 2, "FILE.svg or FILE.dot"),
+            (["--graph", tmp_path / "nowhere" / "graph.dot"], 7, "cannot write"),
+            (["--tree", "--graph", tmp_path / "graph.dot"], 2, "--tree")]:
+        done = harness.run_pyhot("list-stale", target.pid, *arguments, json_report=False)
+        assert (done.returncode, text in done.stderr) == (status, True)
+    done = harness.run_pyhot("list-stale", target.pid, "--graph", tmp_path / "graph.svg",
+                             json_report=False, env={**os.environ, "PATH": str(tmp_path)})
+    assert (done.returncode, "or use %s" % (tmp_path / "graph.dot") in done.stderr) == (7, True)
+    (tmp_path / "dot").write_text("#!/bin/sh\nexit 3\n")
+    (tmp_path / "dot").chmod(0o755)
+    (tmp_path / "graph.svg").write_text("before")
+    done = harness.run_pyhot("list-stale", target.pid, "--graph", tmp_path / "graph.svg",
+                             json_report=False, env={**os.environ, "PATH": str(tmp_path)})
+    assert (done.returncode, "status 3" in done.stderr) == (7, True)
+    assert "shop.total" in done.stdout, "the report is there all the same"
+    assert (tmp_path / "graph.svg").read_text() == "before"
+    assert sorted(os.listdir(tmp_path)) == ["dot", "graph.svg"]
+    target.check_unharmed()

@@ -111,7 +111,7 @@ static bool grow_target_table(struct graph *graph)
     return true;
 }
 
-int graph_add_target(struct graph *graph, PyObject *object)
+int graph_add_target(struct graph *graph, PyObject *object, PyObject *name, PyObject *module)
 {
     if (graph_target_of(graph, object))
         return 0;
@@ -119,8 +119,8 @@ int graph_add_target(struct graph *graph, PyObject *object)
         return result_of(graph);
     if (reserve(graph, &graph->targets, graph->n_targets, &graph->cap_targets,
                 sizeof *graph->targets)) {
-        graph->targets[graph->n_targets] =
-            (struct graph_target){.object = object, .node = GRAPH_NONE};
+        graph->targets[graph->n_targets] = (struct graph_target){
+            .object = object, .name = name, .module = module, .node = GRAPH_NONE};
         enter_target(graph, (uint32_t)graph->n_targets++);
     }
     return result_of(graph);
@@ -149,7 +149,7 @@ static bool grow_table(struct graph *graph)
     return true;
 }
 
-static uint32_t find_node(const struct graph *graph, const PyObject *object)
+uint32_t graph_find(const struct graph *graph, const PyObject *object)
 {
     if (!graph->table_size)
         return GRAPH_NONE;
@@ -203,19 +203,31 @@ static void reach(struct graph *graph, uint32_t node)
     }
 }
 
-int graph_add_root(struct graph *graph, PyObject *object, const char *name)
+/* Takes `name`, malloc'ed.  The index of the root, marked as such; GRAPH_NONE without memory. */
+static uint32_t make_root(struct graph *graph, enum graph_root_kind kind, char *name, size_t owner)
 {
-    if (!is_collected(object) || find_node(graph, object) != GRAPH_NONE)
-        return 0;
-    char *copy = strdup(name);
-    if (!copy ||
+    if (!name ||
         !reserve(graph, &graph->roots, graph->n_roots, &graph->cap_roots, sizeof *graph->roots)) {
-        free(copy);
+        free(name);
         graph->out_of_memory = true;
-        return result_of(graph);
+        return GRAPH_NONE;
     }
-    graph->roots[graph->n_roots] = copy;
-    uint32_t node = add_node(graph, object, GRAPH_ROOT | (uint32_t)graph->n_roots++);
+    graph->roots[graph->n_roots] = (struct graph_root){kind, name, owner};
+    return GRAPH_ROOT | (uint32_t)graph->n_roots++;
+}
+
+int graph_add_root(struct graph *graph, PyObject *object, enum graph_root_kind kind,
+                   const char *owner, const char *variable)
+{
+    char *name;
+    uint32_t root, node;
+
+    if (!is_collected(object) || graph_find(graph, object) != GRAPH_NONE)
+        return 0;
+    if (asprintf(&name, "%s%s%s", owner, variable ? ", " : "", variable ? variable : "") < 0)
+        name = NULL;
+    root = make_root(graph, kind, name, strlen(owner));
+    node = root == GRAPH_NONE ? root : add_node(graph, object, root);
     if (node != GRAPH_NONE)
         reach(graph, node);
     return result_of(graph);
@@ -237,7 +249,7 @@ static int follow(PyObject *object, void *arg)
 
     if (!object)
         return 0;
-    node = find_node(graph, object);
+    node = graph_find(graph, object);
     if (node == GRAPH_NONE) {
         if (!is_collected(object))
             return 0;
@@ -273,7 +285,7 @@ struct count {
 static int count_reference(PyObject *object, void *arg)
 {
     struct count *count = arg;
-    uint32_t node = object ? find_node(count->graph, object) : GRAPH_NONE;
+    uint32_t node = object ? graph_find(count->graph, object) : GRAPH_NONE;
 
     if (node != GRAPH_NONE && node >= count->first)
         count->found[node - count->first]++;
@@ -298,14 +310,16 @@ static int add_outside_roots(struct graph *graph, uint32_t first)
     for (uint32_t i = first; i < last && !graph->out_of_memory; i++) {
         PyObject *object = graph->nodes[i].object;
         char name[160];
+        uint32_t root;
         Py_ssize_t ours = graph->nodes[i].target != GRAPH_NONE; /* the caller's */
-        if (refcount_of(object) - ours <= (Py_ssize_t)count.found[i - first] ||
-            !reserve(graph, &graph->roots, graph->n_roots, &graph->cap_roots, sizeof *graph->roots))
+        if (refcount_of(object) - ours <= (Py_ssize_t)count.found[i - first])
             continue;
         snprintf(name, sizeof name, "<%s held by a running function or C code>",
                  type_of(object)->tp_name);
-        graph->roots[graph->n_roots] = strdup(name);
-        graph->nodes[i].parent = GRAPH_ROOT | (uint32_t)graph->n_roots++;
+        root = make_root(graph, GRAPH_OUTSIDE, strdup(name), strlen(name));
+        if (root == GRAPH_NONE)
+            break;
+        graph->nodes[i].parent = root;
         reach(graph, i);
     }
     free(count.found);
@@ -320,12 +334,19 @@ int graph_search(struct graph *graph)
     first = (uint32_t)graph->n_nodes;
     for (size_t i = 0; i < graph->n_objects && !graph->out_of_memory; i++) {
         PyObject *object = graph->objects[i];
-        if (is_collected(object) && find_node(graph, object) == GRAPH_NONE)
+        if (is_collected(object) && graph_find(graph, object) == GRAPH_NONE)
             add_node(graph, object, GRAPH_NONE);
     }
     if (!graph->out_of_memory && add_outside_roots(graph, first) == 0)
         search_from_queue(graph);
     return result_of(graph);
+}
+
+const struct graph_root *graph_root_of(const struct graph *graph, uint32_t node)
+{
+    while (!(graph->nodes[node].parent & GRAPH_ROOT))
+        node = graph->nodes[node].parent;
+    return &graph->roots[graph->nodes[node].parent & ~GRAPH_ROOT];
 }
 
 bool graph_leads_over(const struct graph *graph, uint32_t node, const PyObject *object)
@@ -341,7 +362,7 @@ bool graph_leads_over(const struct graph *graph, uint32_t node, const PyObject *
 void graph_clear(struct graph *graph)
 {
     for (size_t i = 0; i < graph->n_roots; i++)
-        free(graph->roots[i]);
+        free(graph->roots[i].name);
     free(graph->roots);
     free(graph->objects);
     free(graph->nodes);

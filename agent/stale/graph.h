@@ -18,7 +18,8 @@ enum { MAX_HOLDERS = 32, MAX_SAMPLES = 3 };
 
 /* Something looked for. */
 struct graph_target {
-    PyObject *object;              /* borrowed */
+    PyObject *object;              /* borrowed, as are: */
+    PyObject *name, *module;       /* str: what is reported of it */
     uint32_t node;                 /* GRAPH_NONE: nothing leads to it */
     size_t n_holders;              /* references from objects that something leads to */
     uint32_t holders[MAX_HOLDERS]; /* the nearest of them: nodes */
@@ -33,6 +34,15 @@ struct graph_node {
     uint32_t target; /* an index of targets, or GRAPH_NONE */
 };
 
+enum graph_root_kind { GRAPH_MODULE, GRAPH_FRAME, GRAPH_OUTSIDE };
+
+/* Where paths begin: a module, a frame or a variable of it, or what is held from outside. */
+struct graph_root {
+    enum graph_root_kind kind;
+    char *name;   /* what a path from here begins with */
+    size_t owner; /* the bytes of it that name the module or the frame */
+};
+
 #define GRAPH_ROOT 0x80000000u
 
 struct graph {
@@ -44,7 +54,7 @@ struct graph {
     size_t table_size;
     uint32_t *queue;
     size_t head, tail, cap_queue;
-    char **roots; /* their names */
+    struct graph_root *roots;
     size_t n_roots, cap_roots;
     struct graph_target *targets;
     size_t n_targets, cap_targets;
@@ -57,14 +67,21 @@ struct graph {
 /* Functions that can fail return 0, or -1 with MemoryError.  The caller holds one reference to
  * each target. */
 int graph_read_heap(struct graph *);
-int graph_add_target(struct graph *, PyObject *object);
+int graph_add_target(struct graph *, PyObject *object, PyObject *name, PyObject *module);
 
-/* `name` is what a path from here begins with. */
-int graph_add_root(struct graph *, PyObject *object, const char *name);
+/* A path from here begins with `owner`, and with ", variable" behind it where that is not NULL. */
+int graph_add_root(struct graph *, PyObject *object, enum graph_root_kind, const char *owner,
+                   const char *variable);
 
 /* After all targets and roots. */
 int graph_search(struct graph *);
 void graph_clear(struct graph *);
+
+/* The node of an object, or GRAPH_NONE. */
+uint32_t graph_find(const struct graph *, const PyObject *object);
+
+/* The root that the way to `node` begins at. */
+const struct graph_root *graph_root_of(const struct graph *, uint32_t node);
 
 /* The target that `object` is, or NULL. */
 struct graph_target *graph_target_of(const struct graph *, const PyObject *object);

@@ -10,6 +10,7 @@
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
 #include "cpython/shared_keys.h"
+#include "drawing.h"
 #include "emit.h"
 #include "frames.h"
 #include "generations.h"
@@ -23,6 +24,7 @@ struct survey {
     struct generations generations;
     struct running_frames frames;
     struct graph graph;
+    struct drawing drawing;
     PyObject *report; /* list */
 };
 
@@ -35,9 +37,9 @@ static int add_module_root(struct survey *survey, PyObject *name, PyObject *modu
     PyErr_Clear();
     if (!text || !PyType_IsSubtype(type_of(module), &PyModule_Type))
         return 0;
-    if (graph_add_root(&survey->graph, PyModule_GetDict(module), text) < 0)
+    if (graph_add_root(&survey->graph, PyModule_GetDict(module), GRAPH_MODULE, text, NULL) < 0)
         return -1;
-    return graph_add_root(&survey->graph, module, text);
+    return graph_add_root(&survey->graph, module, GRAPH_MODULE, text, NULL);
 }
 
 struct frame_root {
@@ -49,10 +51,9 @@ static int add_local_root(PyObject *name, PyObject *value, void *arg)
 {
     struct frame_root *root = arg;
     const char *text = PyUnicode_AsUTF8(name);
-    char title[512];
 
-    snprintf(title, sizeof title, "%.400s, %.100s", root->title, text ? text : "?");
-    return graph_add_root(&root->survey->graph, value, title);
+    PyErr_Clear();
+    return graph_add_root(&root->survey->graph, value, GRAPH_FRAME, root->title, text ? text : "?");
 }
 
 /* Variables by their names; what else the frame refers to (up to 3.10 its object tells) just by
@@ -64,7 +65,7 @@ static int add_frame_root(struct survey *survey, const struct running_frame *fra
     int result = root.title ? frame_locals(frame, add_local_root, &root) : -1;
 
     if (result == 0)
-        result = graph_add_root(&survey->graph, frame->frame, root.title);
+        result = graph_add_root(&survey->graph, frame->frame, GRAPH_FRAME, root.title, NULL);
     Py_DecRef(title);
     return result;
 }
@@ -158,7 +159,7 @@ static int add_held_by(struct survey *survey, PyObject *held_by, uint32_t node, 
     if (entry)
         result = PyList_Append(held_by, entry);
     Py_DecRef(entry);
-    return result;
+    return result < 0 ? -1 : drawing_add_way(&survey->drawing, &survey->graph, node, object);
 }
 
 /* --- the report */
@@ -226,6 +227,13 @@ static int report_target(struct survey *survey, struct generation *generation)
                   held_by);
 }
 
+static int add_sample(struct survey *survey, PyObject *held_by, uint32_t node, PyObject *class)
+{
+    if (add_held_by(survey, held_by, node, NULL) < 0)
+        return -1;
+    return drawing_add_edge(&survey->drawing, &survey->graph, node, class, ".__class__");
+}
+
 static int report_instances(struct survey *survey, const struct generation *generation)
 {
     const struct graph_target *target = graph_target_of(&survey->graph, generation->old);
@@ -236,12 +244,17 @@ static int report_instances(struct survey *survey, const struct generation *gene
         return 0;
     held_by = PyList_New(0);
     for (size_t i = 0; held_by && result == 0 && i < target->n_samples; i++)
-        result = add_held_by(survey, held_by, target->samples[i], NULL);
+        result = add_sample(survey, held_by, target->samples[i], target->object);
     if (!held_by || result < 0) {
         Py_DecRef(held_by);
         return -1;
     }
     return report(survey, generation->name, "instance", target->instances, held_by);
+}
+
+static PyObject *held_by_of(PyObject *entry)
+{
+    return PyList_GetItem(dict_get(entry, "held_by"), 0);
 }
 
 static int report_frame(struct survey *survey, const struct running_frame *frame, PyObject *name)
@@ -252,6 +265,8 @@ static int report_frame(struct survey *survey, const struct running_frame *frame
         frame->function, "file", frame->file, "line", frame->line);
     int result = entry ? PyList_Append(survey->report, entry) : -1;
 
+    if (result == 0)
+        result = drawing_add_frame(&survey->drawing, dict_get(held_by_of(entry), "path"));
     Py_DecRef(entry);
     return result;
 }
@@ -291,7 +306,9 @@ static int search(struct survey *survey)
     int result = graph_read_heap(&survey->graph);
 
     for (size_t i = 0; result == 0 && i < survey->generations.n; i++)
-        result = graph_add_target(&survey->graph, survey->generations.items[i].old);
+        result = graph_add_target(&survey->graph, survey->generations.items[i].old,
+                                  survey->generations.items[i].name,
+                                  survey->generations.items[i].module);
     if (result == 0)
         result = add_roots(survey);
     if (result == 0)
@@ -326,14 +343,22 @@ static int survey_all(struct survey *survey)
     return result;
 }
 
-PyObject *stale_objects(void)
+PyObject *stale_objects(PyObject **graph)
 {
     struct survey survey = {.report = PyList_New(0)};
+    int result = survey.report ? 0 : -1;
 
-    if (survey.report && survey_all(&survey) < 0) {
+    if (result == 0 && graph)
+        result = drawing_open(&survey.drawing);
+    if (result == 0)
+        result = survey_all(&survey);
+    if (result == 0 && graph)
+        result = (*graph = drawing_take(&survey.drawing)) ? 0 : -1;
+    if (result < 0) {
         Py_DecRef(survey.report);
         survey.report = NULL;
     }
+    drawing_clear(&survey.drawing);
     running_frames_clear(&survey.frames);
     generations_clear(&survey.generations);
     return survey.report;

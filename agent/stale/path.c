@@ -18,6 +18,9 @@ struct path {
     const struct graph *graph;
     char *text;     /* malloc'ed; NULL: out of memory */
     bool namespace; /* `text` names the owner of the dict that we are at */
+    char step[256]; /* what was added last */
+    int (*visit)(const struct path_step *, void *arg);
+    void *arg;
 };
 
 static void extend(struct path *path, const char *format, ...)
@@ -25,13 +28,13 @@ static void extend(struct path *path, const char *format, ...)
 
 static void extend(struct path *path, const char *format, ...)
 {
-    char suffix[256], *text = NULL;
+    char *text = NULL;
     va_list args;
 
     va_start(args, format);
-    vsnprintf(suffix, sizeof suffix, format, args);
+    vsnprintf(path->step, sizeof path->step, format, args);
     va_end(args);
-    if (path->text && asprintf(&text, "%s%s", path->text, suffix) < 0)
+    if (path->text && asprintf(&text, "%s%s", path->text, path->step) < 0)
         text = NULL;
     free(path->text);
     path->text = text;
@@ -45,6 +48,7 @@ static void wrap_in_list(struct path *path, Py_ssize_t index)
         text = NULL;
     free(path->text);
     path->text = text;
+    snprintf(path->step, sizeof path->step, "list(...)[%zd]", index);
 }
 
 /* --- keys */
@@ -326,14 +330,23 @@ static bool take_step(struct path *path, PyObject *holder, PyObject *object, boo
     return step_from_instance(path, holder, object);
 }
 
-static void step(struct path *path, PyObject *holder, PyObject *object)
+static int visit(struct path *path, PyObject *object)
+{
+    struct path_step step = {object, path->step, path->namespace};
+
+    return path->visit ? path->visit(&step, path->arg) : 0;
+}
+
+static int step(struct path *path, PyObject *holder, PyObject *object)
 {
     bool namespace = path->namespace;
 
     path->namespace = false;
+    *path->step = '\0';
     if (!take_step(path, holder, object, namespace))
         extend(path, type_of(holder) == &PyFrame_Type ? ", <%.100s>" : ".<%.100s>",
                type_of(object)->tp_name);
+    return visit(path, object);
 }
 
 /* The nodes from the root to `node`, malloc'ed; NULL without memory. */
@@ -351,30 +364,55 @@ static uint32_t *way_to(const struct graph *graph, uint32_t node, size_t *n)
     return way;
 }
 
-PyObject *path_to(const struct graph *graph, uint32_t node, PyObject *object)
+/* Takes all steps; path->text is the caller's in any case. */
+static int walk(struct path *path, uint32_t node, PyObject *object)
 {
+    const struct graph *graph = path->graph;
     size_t n;
     uint32_t *way = way_to(graph, node, &n);
-    struct path path = {.graph = graph};
-    PyObject *text;
+    int result = 0;
 
-    if (!way)
-        return PyErr_NoMemory();
-    path.text = strdup(graph->roots[graph->nodes[way[0]].parent & ~GRAPH_ROOT]);
-    path.namespace = is_dict(graph->nodes[way[0]].object);
-    for (size_t i = 1; i < n; i++) {
-        if (i == FIRST_STEPS && n > FIRST_STEPS + LAST_STEPS) {
-            extend(&path, " ... ");
-            i = n - LAST_STEPS; /* a long chain of like objects */
-            path.namespace = false;
-        }
-        step(&path, graph->nodes[way[i - 1]].object, graph->nodes[way[i]].object);
+    if (way)
+        path->text = strdup(graph_root_of(graph, node)->name);
+    if (way && path->text) {
+        path->namespace = graph_root_of(graph, node)->kind == GRAPH_MODULE &&
+                          is_dict(graph->nodes[way[0]].object);
+        result = visit(path, graph->nodes[way[0]].object);
     }
-    if (object)
-        step(&path, graph->nodes[node].object, object);
-    text = path.text ? PyUnicode_DecodeUTF8(path.text, (Py_ssize_t)strlen(path.text), "replace")
-                     : PyErr_NoMemory();
-    free(path.text);
+    for (size_t i = 1; way && path->text && result == 0 && i < n; i++) {
+        if (i == FIRST_STEPS && n > FIRST_STEPS + LAST_STEPS) {
+            extend(path, " ... ");
+            i = n - LAST_STEPS; /* a long chain of like objects */
+            path->namespace = false;
+        }
+        result = step(path, graph->nodes[way[i - 1]].object, graph->nodes[way[i]].object);
+    }
+    if (way && path->text && result == 0 && object)
+        result = step(path, graph->nodes[node].object, object);
     free(way);
+    if (path->text)
+        return result;
+    PyErr_NoMemory();
+    return -1;
+}
+
+PyObject *path_to(const struct graph *graph, uint32_t node, PyObject *object)
+{
+    struct path path = {.graph = graph};
+    PyObject *text = NULL;
+
+    if (walk(&path, node, object) == 0)
+        text = PyUnicode_DecodeUTF8(path.text, (Py_ssize_t)strlen(path.text), "replace");
+    free(path.text);
     return text;
+}
+
+int path_steps(const struct graph *graph, uint32_t node, PyObject *object,
+               int (*visit)(const struct path_step *, void *arg), void *arg)
+{
+    struct path path = {.graph = graph, .visit = visit, .arg = arg};
+    int result = walk(&path, node, object);
+
+    free(path.text);
+    return result;
 }

@@ -207,11 +207,18 @@ PyObject *stale_list(PyObject *names, uint32_t flags)
 {
     PyObject *modules = PyList_Size(names) ? named_modules(names) : all_modules();
     PyObject *list = inspect_all(modules, false);
-    PyObject *objects = !list ? NULL : flags & PYHOT_OBJECTS ? stale_objects() : PyList_New(0);
-    PyObject *result = NULL;
+    PyObject *objects = NULL, *graph = NULL, *result = NULL;
 
+    if (list)
+        objects = flags & PYHOT_OBJECTS ? stale_objects(flags & PYHOT_GRAPH ? &graph : NULL)
+                                        : PyList_New(0);
     if (objects)
         result = Py_BuildValue("{s:O,s:O,s:i}", "modules", list, "objects", objects, "exit", 0);
+    if (result && graph && PyDict_SetItemString(result, "graph", graph) < 0) {
+        Py_DecRef(result);
+        result = NULL;
+    }
+    Py_DecRef(graph);
     Py_DecRef(list);
     Py_DecRef(objects);
     return result;

@@ -8,7 +8,7 @@
 #include "cpython/api.h"
 
 /* `names`: list of str, empty: every module with source.  `flags`: PYHOT_OBJECTS,
- * PYHOT_VERBOSE.  New reference to the `list-stale` object of DESIGN.md section 5
+ * PYHOT_GRAPH.  New reference to the `list-stale` object of DESIGN.md section 5
  * without "pid"; NULL after job_fail() or with an exception.  GIL held; nothing of the
  * target changes. */
 PyObject *stale_list(PyObject *names, uint32_t flags);

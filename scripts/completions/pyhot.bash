@@ -24,6 +24,10 @@ _pyhot()
         COMPREPLY=($(compgen -W 'auto new keep' -- "$cur"))
         return
         ;;
+    --graph)
+        COMPREPLY=($(compgen -f -- "$cur"))
+        return
+        ;;
     --timeout | --new | --keep)
         return
         ;;
@@ -32,7 +36,7 @@ _pyhot()
     local options=$common
     case ${words[1]} in
     attach) options+=' --dry-run --data --new --keep --force --stale --tree' ;;
-    list-stale) options+=' --objects --exit-code --tree' ;;
+    list-stale) options+=' --objects --graph --exit-code --tree' ;;
     where) options+=' --tree' ;;
     esac
     if [[ $cur == -* ]]; then
