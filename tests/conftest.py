@@ -49,6 +49,14 @@ def pytest_generate_tests(metafunc):
                              ids=list(map(_name, harness.SUPPORTED)))
 
 
+SLOW = ("test_zoo.py", "test_faults.py", "test_build.py")
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long comes first: at the end of the run no worker waits for another."""
+    items.sort(key=lambda item: item.path.name not in SLOW)
+
+
 @pytest.fixture(scope="session")
 def pythons():
     """All that pyhot supports, for tests that need one of them or compare several."""

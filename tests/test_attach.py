@@ -616,14 +616,17 @@ def test_second_attach_reuses_the_agent(python, start):
 def test_deadline_while_the_gil_is_held(python, start):
     """A C call that keeps the GIL: exit 4, nothing changed, nothing pending."""
     target = start(python, {"mod.py": MODULE, "app.py": "import ctypes, mod, os, probe, time\n"
+                            "os.mkfifo('gate')\n"
+                            "gate = os.open('gate', os.O_RDWR)\n"
                             "probe.ready(serve=False)\n"
-                            "ctypes.PyDLL(None).sleep(8)\n"
+                            "ctypes.PyDLL(None).read(gate, ctypes.create_string_buffer(1), 1)\n"
                             "probe.ready()\n"
                             "while True:\n    time.sleep(1000)\n"})
     target.edit("mod.py", NEW_MODULE)
     done = target.attach("mod", "--timeout=1")
     assert done.returncode == 4, done.stdout + done.stderr
     assert done.report["exit"] == 4
+    (target.directory / "gate").write_bytes(b"\n")
     target.wait_ready()
     assert target.eval("mod.price(1)") == ("old", 1)
     assert len(harness.proc_threads(target.pid)) == 2, "the main thread and the probe"
