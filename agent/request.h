@@ -14,6 +14,7 @@
 
 #define PYHOT_PROTOCOL 1
 #define PYHOT_ENTRY    "pyhot_agent_main" /* void PYHOT_ENTRY(struct pyhot_request *) */
+#define PYHOT_REMOTE   "pyhot_remote"     /* the extension module that remote-exec loads */
 
 /* Where the job is.  The agent moves it forward; the injector may only move
  * WAITING or RUNNING to CANCELLED.  Every move is a compare-and-swap, so the two
@@ -24,6 +25,13 @@ enum pyhot_state {
     PYHOT_COMMITTING,  /* the change is being made; cannot be cancelled any more */
     PYHOT_DONE,        /* the last line has been written */
     PYHOT_CANCELLED,   /* the injector gave up; the agent ends without a change */
+};
+
+/* How far remote-exec is, which loads the agent by a script in the main thread. */
+enum pyhot_entered {
+    PYHOT_NOT_ENTERED = 0,
+    PYHOT_ENTERED,     /* the agent's thread is there; it waits for the end of the script */
+    PYHOT_SCRIPT_OVER, /* the main thread goes on with its own work */
 };
 
 enum pyhot_command {
@@ -51,11 +59,11 @@ struct pyhot_request {
     uint32_t command;
     uint32_t flags;
     uint32_t data_policy;
-    uint32_t timeout_ms; /* how long the injector will wait, counted from its start */
-    uint32_t n_modules;  /* `strings` holds, each NUL-terminated: the modules, ... */
-    uint32_t n_new;      /* ... the names of --new ... */
-    uint32_t n_keep;     /* ... and the names of --keep */
-    uint32_t reserved;
+    uint32_t timeout_ms;      /* how long the injector will wait, counted from its start */
+    uint32_t n_modules;       /* `strings` holds, each NUL-terminated: the modules, ... */
+    uint32_t n_new;           /* ... the names of --new ... */
+    uint32_t n_keep;          /* ... and the names of --keep */
+    _Atomic uint32_t entered; /* enum pyhot_entered; the agent's */
     char strings[];
 };
 

@@ -66,11 +66,9 @@ static int read_target(const struct target *target, uint64_t address, void *buff
 
 /* ---- The stub ---- */
 
-/* The kernel's flag for a file that cannot be executed, which vm.memfd_noexec may demand; the
- * loader does not need it executable.  0 on kernels that do not know it. */
-static uint32_t memfd_flags(void)
+unsigned inject_memfd_flags(void)
 {
-    uint32_t flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
     _cleanup_close_ int probe = memfd_create("pyhot", flags | MFD_NOEXEC_SEAL);
     return probe >= 0 ? flags | MFD_NOEXEC_SEAL : flags;
 }
@@ -98,7 +96,7 @@ static struct stub_params stub_params(const struct target *target, const struct 
         .dlerror = python->dlerror,
         .loaded_agent = python->loaded_agent,
         .signal_mask = ~c_library_signals,
-        .memfd_flags = memfd_flags(),
+        .memfd_flags = inject_memfd_flags(),
         .shared_size = (uint32_t)shared_size(request),
         .patience_ms = STUB_PATIENCE_MS,
         .debugger = target->debugger ? debugger_visible(target->pid) : STUB_NO_DEBUGGER,
@@ -347,18 +345,24 @@ static struct error *fill_agent(const struct target *target, int fd)
     return NULL;
 }
 
-/* The loader takes a library with a path that it knows for the one it has, whatever the file:
- * the path of each build is another one.  "//" and "/./" are the digits of its checksum.  The
- * path leads nowhere in any other process and after our thread: a debugger opens what the loader
- * says that it has loaded, and /proc/self/fd/N would be a file of its own, perhaps a pipe. */
-static void agent_path(char *path, size_t size, int tid, int fd)
+/* "//" and "/./" are the digits. */
+void inject_agent_digits(char digits[INJECT_DIGITS_SIZE])
 {
     uint32_t sum = 2166136261u; /* FNV-1a */
     for (const unsigned char *byte = agent_blob; byte < agent_blob_end; byte++)
         sum = (sum ^ *byte) * 16777619u;
-    char digits[32 * 2 + 1] = "";
+    *digits = '\0';
     for (int bit = 0; bit < 32; bit++)
         strcat(digits, sum >> bit & 1 ? "./" : "/");
+}
+
+/* The path leads nowhere in any other process and after our thread: a debugger opens what the
+ * loader says that it has loaded, and /proc/self/fd/N would be a file of its own, perhaps a pipe.
+ */
+static void agent_path(char *path, size_t size, int tid, int fd)
+{
+    char digits[INJECT_DIGITS_SIZE];
+    inject_agent_digits(digits);
     snprintf(path, size, "/proc/self/task/%d/fd/%s%d", tid, digits, fd);
 }
 

@@ -23,6 +23,15 @@ struct error *inject_start(struct injection *, const struct target *, const stru
     __attribute__((warn_unused_result));
 void inject_end(struct injection *);
 
+/* The checksum of the agent's bytes, spelled so that it changes a path's text and not its meaning:
+ * the loader takes a library with a path that it knows for the one it has, whatever the file. */
+enum { INJECT_DIGITS_SIZE = 32 * 2 + 1 };
+void inject_agent_digits(char digits[INJECT_DIGITS_SIZE]);
+
+/* For memfd_create: with the kernel's flag for a file that cannot be executed, which
+ * vm.memfd_noexec may demand and older kernels do not know; the loader needs no other. */
+unsigned inject_memfd_flags(void);
+
 /* The agent's bytes, embedded in this binary (agent_blob.S), and its build id in hex. */
 extern const unsigned char agent_blob[], agent_blob_end[];
 

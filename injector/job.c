@@ -12,6 +12,7 @@
 #include "cleanup.h"
 #include "inject.h"
 #include "python.h"
+#include "remote_exec.h"
 #include "report.h"
 #include "variables.h"
 
@@ -109,17 +110,19 @@ enum exit_status job_exit_status(struct json_object *result)
 }
 
 /* The way from a process that was found fit to the agent's answer. */
-static struct error *inject_and_read(const struct options *options, const struct target *target,
-                                     const struct python *python,
-                                     const struct pyhot_request *request, uint64_t start_ns,
-                                     struct json_object **result)
+static struct error *start_and_read(const struct options *options, const struct target *target,
+                                    const struct python *python,
+                                    const struct pyhot_request *request, enum via via,
+                                    uint64_t start_ns, struct json_object **result)
 {
     /* A breakpoint may hold the job up for as long as its user likes; who can wait, can cancel. */
     uint64_t deadline_ns =
         options->debugger ? UINT64_MAX : start_ns + options->timeout_ms * UINT64_C(1000000);
     struct progress progress;
     struct injection injection;
-    struct error *error = inject_start(&injection, target, python, request, deadline_ns);
+    struct error *error = via == VIA_REMOTE_EXEC
+                              ? remote_exec_start(&injection, target, python, request, deadline_ns)
+                              : inject_start(&injection, target, python, request, deadline_ns);
 
     if (error)
         return error;
@@ -131,7 +134,10 @@ static struct error *inject_and_read(const struct options *options, const struct
         *result = job_complete(*result, target->pid, python->version, (now_ns() - start_ns) / 1e6,
                                injection.stop_ns / 1000);
     }
-    inject_end(&injection);
+    if (via == VIA_REMOTE_EXEC)
+        remote_exec_end(&injection);
+    else
+        inject_end(&injection);
     return error;
 }
 
@@ -177,25 +183,96 @@ static struct error *name_command_for_gdb(struct error *error, const struct opti
                       script ? script : "pyhot-gdb.py");
 }
 
+static struct error *offer_remote_exec(struct error *error, bool stopped)
+{
+    _cleanup_free_ char *hint = strdup(error->hint ? error->hint : "");
+
+    return hint ? error_hint(error, "%s; or%s: --via=remote-exec, which needs no tracing", hint,
+                             stopped ? ", once it has been continued" : "")
+                : error;
+}
+
+static struct error *run_via(const struct options *options, const struct pyhot_request *request,
+                             enum via via, uint64_t start_ns, struct json_object **result)
+{
+    struct target target;
+    struct python python;
+    struct error *error = via == VIA_REMOTE_EXEC
+                              ? target_open_traced(&target, options->pid)
+                              : target_open_held(&target, options->pid, options->debugger);
+
+    if (error)
+        return error;
+    error = python_find(&python, &target);
+    if (!error) {
+        error = start_and_read(options, &target, &python, request, via, start_ns, result);
+        python_clear(&python);
+    }
+    target_close(&target);
+    return error;
+}
+
+/* Whether remote-exec serves a process that another program traces; *stopped: it would if the main
+ * thread were not stopped just now. */
+static bool remote_exec_serves(pid_t pid, bool *stopped)
+{
+    struct target target;
+    struct python python;
+    struct error *error = target_open_traced(&target, pid);
+    bool serves;
+
+    *stopped = false;
+    if (!error) {
+        error = python_find(&python, &target);
+        if (!error) {
+            error = remote_exec_check(&target, &python);
+            python_clear(&python);
+        }
+        target_close(&target);
+    }
+    serves = !error;
+    *stopped = error && !strcmp(error->code, "stopped-by-tracer");
+    error_free(error);
+    return serves;
+}
+
+/* What to say when remote-exec was tried because of `traced`.  Takes both errors. */
+static struct error *after_all(struct error *traced, struct error *error)
+{
+    struct error *both = error;
+
+    if (error && !strcmp(error->code, "main-thread-blocked")) {
+        both = error_hint(error_new(error->status, error->code, "%s; with remote-exec, %s",
+                                    traced->message, error->message),
+                          "%s", traced->hint);
+        error_free(error);
+    }
+    error_free(traced);
+    return both;
+}
+
+static bool is_traced(const struct error *error)
+{
+    return error && (!strcmp(error->code, "in-gdb") || !strcmp(error->code, "traced"));
+}
+
 struct error *job_run(const struct options *options, enum pyhot_command command,
                       struct json_object **result)
 {
     _cleanup_free_ struct pyhot_request *request = job_request(options, command);
     uint64_t start_ns = now_ns();
-    struct target target;
-    struct python python;
+    bool serves, stopped;
     struct error *error;
 
     if (!request)
         return error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
-    if ((error = target_open_held(&target, options->pid, options->debugger)))
-        return strcmp(error->code, "in-gdb") ? error
-                                             : name_command_for_gdb(error, options, command);
-    error = python_find(&python, &target);
-    if (!error) {
-        error = inject_and_read(options, &target, &python, request, start_ns, result);
-        python_clear(&python);
-    }
-    target_close(&target);
-    return error;
+    error = run_via(options, request, options->via, start_ns, result);
+    if (!is_traced(error))
+        return error;
+    serves = remote_exec_serves(options->pid, &stopped);
+    if (!strcmp(error->code, "in-gdb"))
+        error = name_command_for_gdb(error, options, command);
+    if (serves && options->via == VIA_AUTO)
+        return after_all(error, run_via(options, request, VIA_REMOTE_EXEC, start_ns, result));
+    return serves || stopped ? offer_remote_exec(error, stopped) : error;
 }

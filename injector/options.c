@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_JSON = 256, KEY_TIMEOUT, KEY_COLOR, KEY_TREE };
+enum { KEY_JSON = 256, KEY_TIMEOUT, KEY_COLOR, KEY_TREE, KEY_VIA };
 
 static const struct argp_option options_table[] = {
     {"json", KEY_JSON, NULL, 0, "Print one JSON object and nothing else", 10},
@@ -118,20 +118,37 @@ const struct argp_child common_options[] = {{&common, 0, "Common options:", 10},
 
 static const struct argp_option tree_table[] = {
     {"tree", KEY_TREE, NULL, 0, "In PID and its descendants, where the modules are loaded", 2},
+    {"via", KEY_VIA, "WAY", 0,
+     "ptrace; remote-exec: the interpreter of 3.14 and later loads the agent itself, without "
+     "tracing; auto (default): ptrace, unless another tracer has the process",
+     2},
     {0},
 };
+
+static enum via parse_via(const char *text, struct argp_state *state)
+{
+    if (!strcmp(text, "ptrace"))
+        return VIA_PTRACE;
+    if (!strcmp(text, "remote-exec"))
+        return VIA_REMOTE_EXEC;
+    if (strcmp(text, "auto"))
+        argp_error(state, "--via is auto, ptrace or remote-exec, not \"%s\"", text);
+    return VIA_AUTO;
+}
 
 static error_t parse_tree(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
 
-    (void)argument;
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = options;
         return 0;
     case KEY_TREE:
         options->tree = true;
+        return 0;
+    case KEY_VIA:
+        options->via = parse_via(argument, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -13,6 +13,9 @@
 
 enum color { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
+/* The way in: inject.h or remote_exec.h; auto: the first unless another tracer is in its way. */
+enum via { VIA_AUTO = 0, VIA_PTRACE, VIA_REMOTE_EXEC };
+
 /* Strings are borrowed from argv; the arrays are owned. */
 struct names {
     char **items;
@@ -26,6 +29,7 @@ struct options {
     bool json, quiet, tree;
     int verbose;
     enum color color;
+    enum via via;
     uint32_t timeout_ms;
 
     pid_t pid;
@@ -51,7 +55,7 @@ extern const struct command command_attach, command_list_stale, command_ps, comm
     command_where;
 
 /* --json, --timeout, -q, -v, --color: a child of every sub-command's argp, whose
- * input is the struct options.  tree_options: these and --tree. */
+ * input is the struct options.  tree_options: these, --tree and --via. */
 extern const struct argp_child common_options[], tree_options[];
 
 /* A process id, or a usage error. */

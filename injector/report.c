@@ -287,12 +287,14 @@ static void print_details(const struct sheet *sheet, struct json_object *result)
         print_kinds(sheet->out, "; rehashed: ", member_object(remap, "rehashed"));
         putc('\n', sheet->out);
     }
-    fprintf(sheet->out,
-            "  one thread stopped for %.1f ms, the GIL held for %.1f ms (scan %.1f, commit %.1f), "
-            "%.1f ms in all\n",
-            member_real(time, "stop_us") / 1000, member_real(time, "gil_ms"),
-            member_real(time, "scan_ms"), member_real(time, "commit_ms"),
-            member_real(time, "total_ms"));
+    if (member_number(time, "stop_us"))
+        fprintf(sheet->out, "  one thread stopped for %.1f ms, ",
+                member_real(time, "stop_us") / 1000);
+    else /* remote-exec, or a debugger had stopped it */
+        fprintf(sheet->out, "  no thread stopped, ");
+    fprintf(sheet->out, "the GIL held for %.1f ms (scan %.1f, commit %.1f), %.1f ms in all\n",
+            member_real(time, "gil_ms"), member_real(time, "scan_ms"),
+            member_real(time, "commit_ms"), member_real(time, "total_ms"));
 }
 
 /* With --quiet only what went wrong is said. */

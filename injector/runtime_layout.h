@@ -18,6 +18,33 @@ struct debug_offsets {
     } runtime_state;
 };
 
+/* Members of _Py_DebugOffsets behind that, in units of bytes: what remote-exec needs (3.14).
+ * Each is the place of a uint64_t that tells an offset or a size in the target. */
+struct remote_layout {
+    int minor;
+    unsigned interpreter_size, interpreter_id, interpreter_next, threads_main;
+    unsigned thread_size, thread_interpreter, native_thread_id;
+    unsigned debugger_support; /* struct debugger_support */
+};
+
+struct debugger_support {
+    uint64_t eval_breaker, remote_debugger_support, remote_debugging_enabled;
+    uint64_t pending_call, script_path, script_path_size;
+};
+
+static inline const struct remote_layout *remote_layout(int minor)
+{
+    static const struct remote_layout layouts[] = {
+        {14, 48, 56, 64, 80, 176, 200, 224, 712},
+        {15, 48, 56, 64, 80, 176, 200, 248, 840},
+    };
+
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++)
+        if (layouts[i].minor == minor)
+            return &layouts[i];
+    return NULL;
+}
+
 /* There `int initialized` is the last of five before the pointer `_finalizing`. */
 #define INITIALIZED_TO_FINALIZING 8
 

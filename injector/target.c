@@ -150,7 +150,7 @@ static int open_pidfd(pid_t pid)
     return syscall(SYS_pidfd_open, pid, 0);
 }
 
-static struct error *look(struct target *target)
+static struct error *look(struct target *target, bool may_be_traced)
 {
     struct proc_stat stat;
     struct proc_status status;
@@ -165,7 +165,7 @@ static struct error *look(struct target *target)
         return error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
     if ((error = check_kind(target, &stat, &status)))
         return error;
-    if (status.tracer && !target->debugger)
+    if (status.tracer && !may_be_traced)
         return target_explain_eperm(target);
     if ((error = check_stopped(target, &stat)) || (error = check_machine(target)) ||
         (error = check_permission(target)))
@@ -173,12 +173,13 @@ static struct error *look(struct target *target)
     return target_read_maps(target);
 }
 
-struct error *target_open_held(struct target *target, pid_t pid, struct debugger *debugger)
+static struct error *open_target(struct target *target, pid_t pid, struct debugger *debugger,
+                                 bool may_be_traced)
 {
     struct error *error;
 
     *target = (struct target){.pid = pid, .debugger = debugger, .pidfd = open_pidfd(pid)};
-    error = look(target);
+    error = look(target, may_be_traced);
     if (!error)
         error = target_check(target); /* what was read is of the process behind the pidfd */
     if (error)
@@ -188,7 +189,17 @@ struct error *target_open_held(struct target *target, pid_t pid, struct debugger
 
 struct error *target_open(struct target *target, pid_t pid)
 {
-    return target_open_held(target, pid, NULL);
+    return open_target(target, pid, NULL, false);
+}
+
+struct error *target_open_held(struct target *target, pid_t pid, struct debugger *debugger)
+{
+    return open_target(target, pid, debugger, debugger != NULL);
+}
+
+struct error *target_open_traced(struct target *target, pid_t pid)
+{
+    return open_target(target, pid, NULL, true);
 }
 
 static void free_maps(struct target *target)

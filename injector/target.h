@@ -35,6 +35,8 @@ struct error *target_open(struct target *, pid_t pid) __attribute__((warn_unused
 /* The same for a process that `debugger` holds, so that it being traced is no error. */
 struct error *target_open_held(struct target *, pid_t pid, struct debugger *debugger)
     __attribute__((warn_unused_result));
+/* The same for what needs no tracing (remote_exec.h): whoever traces the process may. */
+struct error *target_open_traced(struct target *, pid_t pid) __attribute__((warn_unused_result));
 void target_close(struct target *);
 
 /* Is it still the process that was opened, and alive? */

@@ -52,7 +52,8 @@ extern int PyGILState_Check(void);
 extern PyThreadState *PyEval_SaveThread(void);
 extern void PyEval_RestoreThread(PyThreadState *);
 extern PyThreadState *PyThreadState_Get(void);
-extern PyInterpreterState *PyInterpreterState_Get(void) CPY_WEAK; /* from 3.9 */
+extern unsigned long PyThread_start_new_thread(void (*)(void *), void *); /* -1ul: failed */
+extern PyInterpreterState *PyInterpreterState_Get(void) CPY_WEAK;         /* from 3.9 */
 extern PyInterpreterState *PyInterpreterState_Main(void);
 extern PyObject *PyInterpreterState_GetDict(PyInterpreterState *);
 extern PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *);
@@ -259,6 +260,9 @@ extern int PyCompile_OpcodeStackEffectWithJump(int, int, int);
 
 #ifndef Py_PYTHON_H
 extern PyObject *PyModule_Create2(PyModuleDef *, int);
+extern PyObject *PyModuleDef_Init(PyModuleDef *);
+extern PyObject *PyCapsule_New(void *, const char *, void (*)(PyObject *));
+extern void *PyCapsule_GetPointer(PyObject *, const char *);
 #define PYTHON_API_VERSION 1013
 #endif
 extern int PyModule_AddObject(PyObject *, const char *, PyObject *);

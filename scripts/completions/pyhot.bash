@@ -28,6 +28,10 @@ _pyhot()
         COMPREPLY=($(compgen -f -- "$cur"))
         return
         ;;
+    --via)
+        COMPREPLY=($(compgen -W 'auto ptrace remote-exec' -- "$cur"))
+        return
+        ;;
     --timeout | --new | --keep)
         return
         ;;
@@ -35,9 +39,9 @@ _pyhot()
 
     local options=$common
     case ${words[1]} in
-    attach) options+=' --dry-run --data --new --keep --force --stale --tree' ;;
-    list-stale) options+=' --objects --graph --exit-code --tree' ;;
-    where) options+=' --tree' ;;
+    attach) options+=' --dry-run --data --new --keep --force --stale --tree --via' ;;
+    list-stale) options+=' --objects --graph --exit-code --tree --via' ;;
+    where) options+=' --tree --via' ;;
     esac
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "$options" -- "$cur"))
