@@ -7,6 +7,7 @@
  * bases then get another one first. */
 #include "../cpython/weakref.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "../cpython/dict.h"
@@ -22,7 +23,7 @@ struct entry {
 };
 
 struct weakrefs {
-    struct entry *entries;
+    struct entry *entries; /* by key, once all are known */
     size_t n, cap;
     PyObject *callable; /* builtins.callable: a callback without effect */
     bool failed;
@@ -84,6 +85,29 @@ static int look_at(PyObject *o, void *arg)
     return 0;
 }
 
+static int by_key(const void *a, const void *b)
+{
+    uint32_t x = ((const struct entry *)a)->key, y = ((const struct entry *)b)->key;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Those of one key are adjacent: where they begin. */
+static size_t first_of(const struct weakrefs *w, uint32_t key)
+{
+    size_t low = 0, high = w->n;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (w->entries[middle].key < key)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static int weakrefs_prepare(struct remap *r)
 {
     bool classes = false;
@@ -100,15 +124,17 @@ static int weakrefs_prepare(struct remap *r)
         classes |= r->keys[i].is_class;
     if (classes && dict_layout_known())
         remap_each(r, KIND_DICT, look_at, r);
+    if (r->weakrefs->n)
+        qsort(r->weakrefs->entries, r->weakrefs->n, sizeof *r->weakrefs->entries, by_key);
     return r->weakrefs->failed ? -1 : 0;
 }
 
-/* Do only these dicts hold the weak reference? */
-static bool only_bases_hold(const struct weakrefs *w, const PyObject *ref)
+/* Do only these dicts hold the weak reference to the key? */
+static bool only_bases_hold(const struct weakrefs *w, uint32_t key, const PyObject *ref)
 {
     uint32_t n = 0;
 
-    for (size_t i = 0; i < w->n; i++)
+    for (size_t i = first_of(w, key); i < w->n && w->entries[i].key == key; i++)
         n += PyDict_GetItemWithError(w->entries[i].dict, w->entries[i].number) == ref;
     return reference_count(ref) == n;
 }
@@ -123,7 +149,7 @@ static int weakrefs_commit(struct remap *r)
 
         if (!ref) /* the class has been given other bases since */
             continue;
-        if (!only_bases_hold(w, ref)) {
+        if (!only_bases_hold(w, e->key, ref)) {
             int result;
 
             /* One with a callback is never shared. */
@@ -140,9 +166,9 @@ static int weakrefs_commit(struct remap *r)
     return 0;
 }
 
-static bool stays(const struct weakrefs *w, const struct weak_reference *ref)
+static bool stays(const struct weakrefs *w, uint32_t key, const struct weak_reference *ref)
 {
-    for (size_t i = 0; i < w->n; i++)
+    for (size_t i = first_of(w, key); i < w->n && w->entries[i].key == key; i++)
         if (w->entries[i].stays == &ref->ob_base)
             return true;
     return false;
@@ -170,9 +196,18 @@ static void unlink_ref(struct weak_reference **list, struct weak_reference *ref)
         ref->next->prev = ref->prev;
 }
 
+static struct weak_reference *last_of(struct weak_reference *ref)
+{
+    while (ref && ref->next)
+        ref = ref->next;
+    return ref;
+}
+
 /* The shared reference and the shared proxy, if there are any, come first in this order
- * (get_basic_refs, Objects/weakrefobject.c); the order of the rest is that of creation. */
-static void link_ref(struct weak_reference **list, struct weak_reference *ref)
+ * (get_basic_refs, Objects/weakrefobject.c); the order of the rest is that of creation, and
+ * *last the end of it. */
+static void link_ref(struct weak_reference **list, struct weak_reference **last,
+                     struct weak_reference *ref)
 {
     struct weak_reference *after = NULL;
 
@@ -180,34 +215,37 @@ static void link_ref(struct weak_reference **list, struct weak_reference *ref)
         after = *list;
     else if (!(is_basic_ref(ref) && !is_basic_ref(*list)) &&
              !(is_basic_proxy(ref) && !is_basic_ref(*list) && !is_basic_proxy(*list)))
-        for (after = *list; after && after->next;)
-            after = after->next;
+        after = *last;
     ref->prev = after;
     ref->next = after ? after->next : *list;
     if (ref->next)
         ref->next->prev = ref;
+    else
+        *last = ref;
     if (after)
         after->next = ref;
     else
         *list = ref;
 }
 
-static void move_refs(struct remap *r, const struct key *k)
+static void move_refs(struct remap *r, uint32_t key)
 {
-    struct weak_reference **from = weakref_list(k->old), **to = weakref_list(k->new_);
+    const struct key *k = &r->keys[key];
+    struct weak_reference **from = weakref_list(k->old), **to = weakref_list(k->new_), *last;
     bool by_address = hashed_by_address(k->old) && hashed_by_address(k->new_);
 
     if (!from || !to)
         return;
+    last = last_of(*to);
     for (struct weak_reference *ref = *from, *next; ref; ref = next) {
         next = ref->next;
-        if (stays(r->weakrefs, ref))
+        if (stays(r->weakrefs, key, ref))
             continue;
         unlink_ref(from, ref);
         ref->object = k->new_;
         if (ref->hash != -1 && by_address)
             ref->hash = hash_pointer(k->new_);
-        link_ref(to, ref);
+        link_ref(to, &last, ref);
     }
 }
 
@@ -227,7 +265,7 @@ static void weakrefs_finish(struct remap *r)
         return;
     for (size_t i = 0; i < r->n_keys; i++)
         if (!r->keys[i].is_code)
-            move_refs(r, &r->keys[i]);
+            move_refs(r, (uint32_t)i);
     for (size_t i = 0; i < w->n; i++)
         if (w->entries[i].stays && unreachable(&r->keys[w->entries[i].key]) &&
             PyDict_DelItem(w->entries[i].dict, w->entries[i].number) < 0)
