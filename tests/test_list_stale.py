@@ -547,6 +547,15 @@ for i in range(3):
 replaced = original
 def monkey(): pass
 original = monkey
+
+def patched(): return 1
+class Patched:
+    def method(self): pass
+saved_too = [patched, Patched.__dict__["method"]]
+other = types.ModuleType("other")
+exec("def patched(): return 2\\nclass Patched:\\n    def method(self): return 3", vars(other))
+patched = other.patched
+Patched.method = other.Patched.__dict__["method"]
 ''')
     assert output == "[]\n"
 

@@ -115,7 +115,7 @@ static void examine_function(struct heap_search *search, PyObject *function)
     qualname = function_qualname(function);
     value = qualname ? name_resolve(dict, qualname) : NULL;
     if (value && value != function) {
-        current = other_function(value, PyFunction_GetCode(function), qualname);
+        current = other_function(value, PyFunction_GetCode(function), module, qualname);
         if (current)
             add(search, function, current, module, qualname);
     }

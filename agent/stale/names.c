@@ -145,7 +145,7 @@ void look_within(struct within *within, PyObject *object)
     }
 }
 
-PyObject *other_function(PyObject *value, PyObject *code, PyObject *qualname)
+PyObject *other_function(PyObject *value, PyObject *code, PyObject *module, PyObject *qualname)
 {
     struct within within;
     PyObject *other = NULL;
@@ -158,7 +158,8 @@ PyObject *other_function(PyObject *value, PyObject *code, PyObject *qualname)
         if (PyFunction_GetCode(function) == code)
             return NULL;
         name = function_qualname(function);
-        if (same_text(name, qualname))
+        if (same_text(name, qualname) &&
+            same_text(dict_get(PyFunction_GetGlobals(function), "__name__"), module))
             other = function;
         Py_DecRef(name);
     }

@@ -37,9 +37,10 @@ struct within {
 };
 void look_within(struct within *, PyObject *object);
 
-/* The function of the same name within `value` that is of another generation than `code`:
- * borrowed; NULL if there is none, or one that runs `code` itself. */
-PyObject *other_function(PyObject *value, PyObject *code, PyObject *qualname);
+/* The function of the same name and module within `value` that is of another generation than
+ * `code`: borrowed; NULL if there is none, or one that runs `code` itself.  What another module put
+ * in its place, as gevent does with socket.create_connection, is no generation of it. */
+PyObject *other_function(PyObject *value, PyObject *code, PyObject *module, PyObject *qualname);
 
 /* How often the source of the module defines the name; 1 where it cannot be read.  The GIL is
  * released while the source is read. */

@@ -162,7 +162,7 @@ static PyObject *resolve_name(PyObject *code, PyObject *dict)
     PyObject *outer = qualname ? outermost_function(qualname) : NULL;
     PyObject *top = outer ? outer : qualname;
     PyObject *value = top && !name_is_local(top) ? name_resolve(dict, top) : NULL;
-    PyObject *other = value ? other_function(value, code, top) : NULL;
+    PyObject *other = value ? other_function(value, code, dict_get(dict, "__name__"), top) : NULL;
     bool old =
         other && (!outer || is_defined_in(PyFunction_GetCode(other), code, name, 0) != ITSELF);
 
