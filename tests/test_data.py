@@ -561,6 +561,128 @@ SOURCE = '''
     '''
 APP = "import mod; mod.A['x'] = 1; mod.B = 7; mod.K.c.append(1); a, c = mod.A, mod.K.c"
 
+DISPLAYS = [
+    case("lambdas_in_tables", '''
+        import collections
+        HANDLERS = {"a": lambda: {{1||10}}, "b": lambda x: x{{||*2}}}
+        LIST = [lambda: "{{p||q}}", lambda: "r"]
+        ORDER = sorted([3, 1, 2], key=lambda x: {{x||-x}})
+        COUNTS = collections.defaultdict(lambda: {{0||5}})
+        class Table:
+            BY_NAME = {"x": lambda self: {{1||2}}}
+        ''', '''
+        import mod
+        from mod import HANDLERS, LIST, COUNTS
+        HANDLERS["mine"] = mine = lambda: "mine"
+        LIST.append(len)
+        COUNTS["k"] = 9
+        mod.Table.BY_NAME["mine"] = mine
+        a = HANDLERS["a"]
+        ''', '''
+        assert HANDLERS is mod.HANDLERS and HANDLERS["a"] is a and a() == 10
+        assert HANDLERS["b"](2) == 4 and HANDLERS["mine"] is mine
+        assert LIST is mod.LIST and LIST[0]() == "q" and LIST[1]() == "r" and LIST[2:] == [len]
+        assert mod.ORDER == [3, 2, 1] and mod.COUNTS is COUNTS and COUNTS == {"k": 9}
+        assert COUNTS["new"] == 5 and mod.Table.BY_NAME["x"](0) == 2
+        assert mod.Table.BY_NAME["mine"] is mine
+        '''),
+    case("lambdas_at_the_same_key", '''
+        OPS = { {{||"first": lambda: 0, }}"add": lambda: {{1||10}}, "sub": lambda: {{2||20}} }
+        ''', "import mod; add, sub = mod.OPS['add'], mod.OPS['sub']", '''
+        assert (add(), sub(), mod.OPS["first"]()) == (10, 20, 0) and mod.OPS["sub"] is sub
+        '''),
+    case("entries_added_and_removed", '''
+        def f(): return "f{{1||2}}"
+        def g(): return "g{{1||2}}"
+        LIMIT = {{1||2}}
+        TABLE = {"f": f, {{"old": g||"g": g}}, f: LIMIT}
+        CONFIG = {"debug": False, "level": {{1||2}}, "limit": LIMIT, "gone": 1, "cache": {},
+                  "inner": {"x": 1, "y": {{1||2}}, "list": [1{{||, 2}}]}}
+        NAMES = {"a", {{"b"||"c"}}, "gone"}
+        EMPTY = {{dict()|| {} }}
+        ''', '''
+        import mod
+        from mod import TABLE, CONFIG, NAMES, EMPTY
+        TABLE["mine"] = len
+        del CONFIG["gone"]
+        NAMES.discard("gone")
+        CONFIG["debug"], CONFIG["added"], CONFIG["cache"]["k"] = True, 1, 2
+        CONFIG["inner"]["mine"] = 3
+        CONFIG["inner"]["list"].append(9)
+        NAMES.add("mine")
+        EMPTY["x"] = 1
+        cache, inner = CONFIG["cache"], CONFIG["inner"]
+        ''', '''
+        assert TABLE is mod.TABLE and list(TABLE) == ["f", "g", mod.f, "mine"], TABLE
+        assert TABLE["f"]() == "f2" and TABLE["g"]() == "g2" and TABLE[mod.f] == 2
+        assert CONFIG == {"debug": True, "level": 2, "limit": 2, "cache": {"k": 2}, "added": 1,
+                          "inner": {"x": 1, "y": 2, "list": [1, 2, 9], "mine": 3}}, CONFIG
+        assert CONFIG is mod.CONFIG and CONFIG["cache"] is cache and CONFIG["inner"] is inner
+        assert NAMES == {"a", "c", "mine"} and NAMES is mod.NAMES
+        assert EMPTY == {"x": 1} and EMPTY is mod.EMPTY
+        '''),
+    case("lists", '''
+        class Rule:
+            def __init__(self, path):
+                self.path, self.hits = path, 0
+        RULES = [Rule("/a"), {{||Rule("/new"), }}Rule("/b"){{, Rule("/gone")||}}]
+        NAMES = ["one"{{||, "two"}}]
+        WEIGHTS = [1, 2, {{3||4}}]
+        PLUGINS = []{{||  # a comment}}
+        KINDS = {{["x"]||["y"]}}
+        def plugin(f):
+            NAMES.append(f.__name__)
+            return f
+        @plugin
+        def own():
+            return {{1||2}}
+        ''', '''
+        import mod
+        from mod import RULES, NAMES, WEIGHTS
+        a, b, _ = RULES
+        a.hits, b.hits = 1, 2
+        RULES.append("mine")
+        NAMES.insert(0, "zero")
+        mod.plugin(len)
+        WEIGHTS[0] = 10
+        ''', '''
+        assert RULES[0] is a and RULES[2] is b and RULES[3:] == ["mine"], RULES
+        assert RULES[1].path == "/new" and (a.hits, b.hits) == (1, 2) and RULES is mod.RULES
+        assert NAMES == ["zero", "one", "two", "own", "len"], NAMES
+        assert WEIGHTS == [1, 2, 4] and mod.KINDS == ["y"]
+        '''),
+    case("large_display", "\n".join(
+        ["def f%d(): return {{%d||%d}}" % (i, i, -i) for i in range(40)]
+        + ["TABLE = {%s}" % ", ".join("'k%d': f%d" % (i, i) for i in range(40)) + "  # {{x||y}}",
+           "MORE = {%s, {{'a': 1||'b': 2}}}" % ", ".join("'k%d': f%d" % (i, i) for i in range(40)),
+           "NUMBERS = [%s, {{100||200}}]" % ", ".join(map(str, range(40)))]), '''
+        import mod
+        mod.TABLE["mine"] = mod.MORE["mine"] = 1
+        mod.NUMBERS.append("mine")
+        ''', '''
+        assert mod.TABLE["mine"] == 1 == mod.MORE["mine"] and mod.TABLE["k39"]() == -39
+        assert mod.MORE["k7"]() == -7 and mod.MORE["b"] == 2 and "a" not in mod.MORE
+        assert mod.NUMBERS == list(range(40)) + [200, "mine"]
+        '''),
+    case("registered_by_decorators_in_a_changed_display", '''
+        ROUTES = {"/": "index"{{||, "/about": "about"}}}
+        def route(path):
+            def decorate(f):
+                ROUTES[path] = f
+                return f
+            return decorate
+        @route("/a")
+        def a():
+            return {{1||2}}
+        {{@route("/gone")
+        def gone():
+            return 3||}}
+        ''', "import mod\n@mod.route('/mine')\ndef mine(): return 4", '''
+        assert list(mod.ROUTES) == ["/", "/about", "/a", "/mine"], mod.ROUTES
+        assert mod.ROUTES["/a"]() == 2 and mod.ROUTES["/mine"] is mine
+        '''),
+]
+
 POLICY = [
     case("all_new", SOURCE, APP, '''
         assert mod.A == {"v": 1} and mod.B == 1 and mod.K.c == [] and mod.K().m() == "new"
@@ -587,6 +709,10 @@ def test_registries(run_script, python, tmp_path):
 
 def test_objects(run_script, python, tmp_path):
     check_cases(run_script, python, tmp_path, OBJECTS)
+
+
+def test_displays(run_script, python, tmp_path):
+    check_cases(run_script, python, tmp_path, DISPLAYS)
 
 
 def test_policy(run_script, python, tmp_path):

@@ -63,10 +63,16 @@ static const struct {
     {"CALL_METHOD", OP_CALL},
     {"CALL", OP_CALL},
     {"CALL_KW", OP_CALL},
-    {"BUILD_LIST", OP_BUILD},
-    {"BUILD_MAP", OP_BUILD},
-    {"BUILD_SET", OP_BUILD},
-    {"BUILD_CONST_KEY_MAP", OP_BUILD},
+    {"BUILD_LIST", OP_BUILD_LIST},
+    {"BUILD_MAP", OP_BUILD_MAP},
+    {"BUILD_SET", OP_BUILD_SET},
+    {"BUILD_CONST_KEY_MAP", OP_BUILD_CONST_KEY_MAP},
+    {"LIST_EXTEND", OP_EXTEND},
+    {"SET_UPDATE", OP_EXTEND},
+    {"DICT_UPDATE", OP_DICT_UPDATE},
+    {"LIST_APPEND", OP_ADD},
+    {"SET_ADD", OP_ADD},
+    {"MAP_ADD", OP_ADD},
     {"UNPACK_SEQUENCE", OP_SHUFFLE},
     {"UNPACK_EX", OP_SHUFFLE},
     {"COPY", OP_SHUFFLE},
@@ -442,18 +448,54 @@ static bool is_first_line(const struct bytecode *code, size_t i)
            str_is(code->at[i + 1].name, "__firstlineno__");
 }
 
-int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b, size_t from_b,
-                  size_t n)
+/* Two lambdas, whatever they do. */
+static int both_lambdas(const struct instruction *a, const struct instruction *b)
 {
-    for (size_t i = 0; i < n; i++) {
-        int same = instruction_same(&a->at[from_a + i], from_a, &b->at[from_b + i], from_b);
+    PyObject *codes[] = {a->value, b->value};
 
-        if (same < 0)
+    for (size_t i = 0; i < 2; i++) {
+        PyObject *name;
+        bool is;
+
+        if (!codes[i] || type_of(codes[i]) != &PyCode_Type)
+            return 0;
+        name = code_attribute(codes[i], "co_name");
+        if (!name)
             return -1;
-        if (!same && !(is_first_line(a, from_a + i) && is_first_line(b, from_b + i)))
+        is = str_is(name, "<lambda>");
+        Py_DecRef(name);
+        if (!is)
             return 0;
     }
     return 1;
+}
+
+static int append_pair(PyObject *list, PyObject *a, PyObject *b)
+{
+    return PyList_Append(list, a) < 0 ? -1 : PyList_Append(list, b);
+}
+
+int bytecode_same_but_lambdas(const struct bytecode *a, size_t from_a, const struct bytecode *b,
+                              size_t from_b, size_t n, PyObject *lambdas)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct instruction *x = &a->at[from_a + i], *y = &b->at[from_b + i];
+        int same = instruction_same(x, from_a, y, from_b);
+
+        if (same == 0 && is_first_line(a, from_a + i) && is_first_line(b, from_b + i))
+            same = 1;
+        if (same == 0 && lambdas && x->opcode == y->opcode && (same = both_lambdas(x, y)) == 1)
+            same = append_pair(lambdas, x->value, y->value) < 0 ? -1 : 1;
+        if (same != 1)
+            return same;
+    }
+    return 1;
+}
+
+int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b, size_t from_b,
+                  size_t n)
+{
+    return bytecode_same_but_lambdas(a, from_a, b, from_b, n, NULL);
 }
 
 /* Everything but the instructions, lines and constants. */

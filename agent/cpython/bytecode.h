@@ -29,8 +29,14 @@ enum op_kind {
     OP_MAKE_FUNCTION,
     OP_BUILD_CLASS,
     OP_CALL,
-    OP_BUILD,   /* a new container: BUILD_LIST, BUILD_MAP, ... */
-    OP_SHUFFLE, /* moves values on the stack: UNPACK_*, COPY, SWAP, ROT_*, DUP_TOP */
+    OP_BUILD_LIST,
+    OP_BUILD_SET,
+    OP_BUILD_MAP,
+    OP_BUILD_CONST_KEY_MAP, /* to 3.13 */
+    OP_EXTEND,              /* LIST_EXTEND, SET_UPDATE (3.9+) */
+    OP_DICT_UPDATE,         /* 3.9+ */
+    OP_ADD,                 /* LIST_APPEND, SET_ADD, MAP_ADD */
+    OP_SHUFFLE,             /* moves values on the stack: UNPACK_*, COPY, SWAP, ROT_*, DUP_TOP */
     OP_SET_FUNCTION_ATTRIBUTE,
 };
 
@@ -58,6 +64,10 @@ void bytecode_clear(struct bytecode *);
  * value rather than by index?  Lines do not count.  1, 0, or -1 with an exception. */
 int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b, size_t from_b,
                   size_t n);
+
+/* The same but for lambdas, of which the codes that differ are appended to the list: old, new. */
+int bytecode_same_but_lambdas(const struct bytecode *a, size_t from_a, const struct bytecode *b,
+                              size_t from_b, size_t n, PyObject *lambdas);
 
 /* Are two code objects the same program, nested code included?  Lines do not count. */
 int program_same(PyObject *a, PyObject *b);

@@ -77,6 +77,46 @@ static bool binds_data(const struct binding *binding)
                        binding->kind == BINDS_EMPTY || binding->kind == BINDS_ALIAS);
 }
 
+/* Called for each object of the heap: no Python object may be made here. */
+static int collect_code(PyObject *object, void *arg)
+{
+    struct pairing *pairing = arg;
+
+    if (type_of(object) != &PyFunction_Type)
+        return 0;
+    for (size_t i = 0; i < pairing->n; i++) {
+        if (PyFunction_GetGlobals(object) == pairing->modules[i].new_dict)
+            return pointer_set_add(&pairing->kept_code, PyFunction_GetCode(object));
+    }
+    return 0;
+}
+
+int lambdas_are_kept(struct pairing *pairing, PyObject *lambdas)
+{
+    if (!PyList_Size(lambdas))
+        return 1;
+    if (!pairing->kept_code_known && heap_visit(collect_code, pairing) < 0)
+        return -1;
+    pairing->kept_code_known = true;
+    for (Py_ssize_t i = 1; i < PyList_Size(lambdas); i += 2) {
+        if (!pointer_set_has(&pairing->kept_code, PyList_GetItem(lambdas, i)))
+            return 0;
+    }
+    return 1;
+}
+
+/* The same statements, but for what lambdas do that the value keeps. */
+static int same_initialiser(const struct scope *scope, PyObject *name)
+{
+    PyObject *lambdas = PyList_New(0);
+    int same = lambdas ? body_same_but_lambdas(scope->old, scope->new_, name, lambdas) : -1;
+
+    if (same == 1)
+        same = lambdas_are_kept(scope->pairing, lambdas);
+    Py_DecRef(lambdas);
+    return same;
+}
+
 /* Did the initialiser of `name` change, or that of data it is made from?  Definitions do not
  * count: a singleton stays when its class changes.  1: unchanged; 0; -1: exception. */
 static int unchanged(const struct scope *scope, PyObject *name, int depth)
@@ -88,7 +128,7 @@ static int unchanged(const struct scope *scope, PyObject *name, int depth)
         scope = scope->outer;
     if (!scope || !scope->old || !scope->new_)
         return 1; /* a builtin, or injected: not this source's */
-    same = body_same(scope->old, scope->new_, name);
+    same = same_initialiser(scope, name);
     if (same != 1 || depth == MAX_DEPENDENCIES)
         return same;
     uses = body_uses(scope->new_, name);
@@ -102,6 +142,13 @@ static int unchanged(const struct scope *scope, PyObject *name, int depth)
     }
     Py_DecRef(uses);
     return same;
+}
+
+int data_unchanged(const struct scope *scope, PyObject *name)
+{
+    return binds_data(scope->new_ ? body_binding(scope->new_, name) : NULL)
+               ? unchanged(scope, name, 0)
+               : 1;
 }
 
 int data_fate(const struct scope *scope, PyObject *name, PyObject *old, PyObject *new_)
@@ -239,5 +286,9 @@ int data_take(const struct scope *scope, PyObject *name, PyObject *old, PyObject
 
     if (!is_made_here(scope, body, name, old) || is_immutable(new_))
         return 0;
+    if (scope->pairing->options->data_policy == PYHOT_DATA_AUTO &&
+        !is_listed(scope->pairing->options->new_names, scope, name) &&
+        literal_note(scope, name, old, new_) < 0)
+        return -1;
     return pairing_add(scope->pairing, old, new_);
 }

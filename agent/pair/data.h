@@ -20,6 +20,15 @@ int data_keep(const struct scope *, PyObject *name, PyObject *old, PyObject *new
  * 0: they do not, only the name gets the new value; -1. */
 int data_take(const struct scope *, PyObject *name, PyObject *old, PyObject *new_);
 
+/* Is the initialiser of a name of data the same in both sources, and that of data it is made of?
+ * Also for names that are no data of this source.  1, 0, -1. */
+int data_unchanged(const struct scope *, PyObject *name);
+
+/* List of the codes of lambdas, old, new, old, ...: do all the new ones belong to functions that
+ * are alive, so that the initialiser kept them rather than computed something with them?  1, 0, -1.
+ */
+int lambdas_are_kept(struct pairing *, PyObject *lambdas);
+
 /* A value that cannot change: numbers, text, tuples and frozensets of such, ... */
 bool is_immutable(PyObject *);
 
@@ -42,6 +51,15 @@ bool is_same_class(const struct pairing *, PyObject *old, PyObject *new_);
 
 /* What pairing.merges holds.  0, or -1. */
 int merge_all(struct pairing *);
+
+/* --- literal.c */
+
+/* `made`, which the new execution's initialiser made, takes the place of `live`: if both
+ * initialisers are displays, notes what is to be carried over.  0, or -1. */
+int literal_note(const struct scope *, PyObject *name, PyObject *live, PyObject *made);
+
+/* Does it, for all that was noted.  0, or -1. */
+int literal_carry_all(struct pairing *);
 
 /* --- doubled.c */
 

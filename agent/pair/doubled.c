@@ -82,10 +82,12 @@ static bool is_made(const struct search *search, PyObject *element)
 
 static bool is_ours_to_leave(const struct pairing *pairing, PyObject *list)
 {
-    if (list == pairing->edits || list == pairing->merges || list == pairing->moved)
+    if (list == pairing->edits || list == pairing->merges || list == pairing->literals ||
+        list == pairing->moved)
         return true;
-    /* A list of the new execution that is dropped for the one that stays. */
-    return remap_get(pairing->remap, list) != NULL;
+    /* A list of the new execution that is dropped for the one that stays, or one that takes the
+     * place of an old one: what it holds twice was meant so. */
+    return remap_get(pairing->remap, list) || pairing_origin(pairing, list);
 }
 
 /* Called for each object of the heap: no Python object may be made here. */

@@ -371,6 +371,7 @@ static int prepare(struct pairing *pairing)
     pairing->origin = PyDict_New();
     pairing->edits = PyList_New(0);
     pairing->merges = PyList_New(0);
+    pairing->literals = PyList_New(0);
     pairing->moved = PyList_New(0);
     pairing->old_bodies = calloc(pairing->n + 1, sizeof *pairing->old_bodies);
     pairing->new_bodies = calloc(pairing->n + 1, sizeof *pairing->new_bodies);
@@ -379,7 +380,8 @@ static int prepare(struct pairing *pairing)
         PyErr_NoMemory();
         return -1;
     }
-    if (!pairing->origin || !pairing->edits || !pairing->merges || !pairing->moved)
+    if (!pairing->origin || !pairing->edits || !pairing->merges || !pairing->literals ||
+        !pairing->moved)
         return -1;
     for (size_t i = 0; i < pairing->n; i++) {
         if (prepare_module(pairing, i) < 0)
@@ -406,7 +408,9 @@ static void finish(struct pairing *pairing)
     Py_DecRef(pairing->origin);
     Py_DecRef(pairing->edits);
     Py_DecRef(pairing->merges);
+    Py_DecRef(pairing->literals);
     Py_DecRef(pairing->moved);
+    pointer_set_clear(&pairing->kept_code);
 }
 
 static int pair_all(struct pairing *pairing)
@@ -417,9 +421,9 @@ static int pair_all(struct pairing *pairing)
         if (pair_module(pairing, i) < 0)
             return -1;
     }
-    if (pair_functions_by_place(pairing) < 0 || doubled_remove(pairing) < 0 ||
-        merge_all(pairing) < 0 || importers_follow(pairing) < 0 || flush_edits(pairing) < 0 ||
-        identities_follow(pairing) < 0)
+    if (pair_functions_by_place(pairing) < 0 || literal_carry_all(pairing) < 0 ||
+        doubled_remove(pairing) < 0 || merge_all(pairing) < 0 || importers_follow(pairing) < 0 ||
+        flush_edits(pairing) < 0 || identities_follow(pairing) < 0)
         return -1;
     if (pairing->options->verbose && pair_details(pairing) < 0)
         return -1;

@@ -7,6 +7,7 @@
  *   abc.c        abstract base classes: what others registered, and caches
  *   data.c       which value a name of data gets
  *   merge.c      what the new execution registered in a container that stays
+ *   literal.c    what the program did to a container whose display changed
  *   doubled.c    what it registered a second time in lists elsewhere
  *   identity.c   what it registered a second time by id()
  *   importers.c  `from mod import CONSTANT` in other modules
@@ -34,10 +35,14 @@ struct pairing {
     struct places *places;                /* of the modules */
     size_t n;
     const struct pair_options *options;
-    PyObject *origin; /* dict: address of a new object (int) -> its old one */
-    PyObject *edits;  /* list of (container, key, value): queued, see pairing_set */
-    PyObject *merges; /* list of (old, new, literals or None): what stays, see merge.c */
-    PyObject *moved;  /* list of (module, name, old, new): see importers.c */
+    PyObject *origin;   /* dict: address of a new object (int) -> its old one */
+    PyObject *edits;    /* list of (container, key, value): queued, see pairing_set */
+    PyObject *merges;   /* list of (old, new, literals or None): what stays, see merge.c */
+    PyObject *literals; /* list of (live, made, description): see literal.c */
+    struct pointer_set
+        kept_code; /* code of the functions that the new execution left; see data.c */
+    bool kept_code_known;
+    PyObject *moved; /* list of (module, name, old, new): see importers.c */
 };
 
 /* A namespace: a module's dict or a class body. */

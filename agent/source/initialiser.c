@@ -166,7 +166,9 @@ static bool is_empty(const struct bytecode *code, size_t first, size_t last)
     const struct instruction *in = &code->at[first];
 
     if (last - first == 1)
-        return in->kind == OP_BUILD && in->arg == 0;
+        return (in->kind == OP_BUILD_LIST || in->kind == OP_BUILD_SET ||
+                in->kind == OP_BUILD_MAP) &&
+               in->arg == 0;
     if (count_kind(code, first, last, OP_LOAD_NAME) != 1 ||
         count_kind(code, first, last, OP_CALL) != 1 || code->at[last - 1].kind != OP_CALL ||
         code->at[last - 1].arg != 0)
@@ -331,13 +333,20 @@ bool body_always_constant(const struct body *body, PyObject *name)
 
 int body_same(const struct body *old, const struct body *new_, PyObject *name)
 {
+    return body_same_but_lambdas(old, new_, name, NULL);
+}
+
+int body_same_but_lambdas(const struct body *old, const struct body *new_, PyObject *name,
+                          PyObject *lambdas)
+{
     const struct binding *a = first_binding(old, name), *b = first_binding(new_, name);
     int same;
 
     for (; a && b; a = next_binding(old, a), b = next_binding(new_, b)) {
         if (a->n != b->n)
             return 0;
-        same = bytecode_same(&old->code, a->first, &new_->code, b->first, a->n);
+        same =
+            bytecode_same_but_lambdas(&old->code, a->first, &new_->code, b->first, a->n, lambdas);
         if (same != 1)
             return same;
     }

@@ -56,6 +56,10 @@ size_t body_count(const struct body *, PyObject *name);
 /* Do both bind `name` in the same way, with the same values?  1, 0; -1: exception. */
 int body_same(const struct body *old, const struct body *new_, PyObject *name);
 
+/* The same but for lambdas: see bytecode_same_but_lambdas. */
+int body_same_but_lambdas(const struct body *old, const struct body *new_, PyObject *name,
+                          PyObject *lambdas);
+
 /* The names that the initialisers of `name` use: new reference to a list of str. */
 PyObject *body_uses(const struct body *, PyObject *name);
 

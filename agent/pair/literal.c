@@ -1,0 +1,587 @@
+/* A container whose initialiser is a display that changed: the new one takes its place, with what
+ * the program did to the old one since.  Three versions are compared part by part: what the old
+ * display says, what the live container holds, what the new display says.
+ *
+ * What the displays say of a part is settled at once, as a state.  What follows from it, when all
+ * pairs are known; the container of the new execution is written into, which nobody else has.
+ *
+ *   of a dict   a dict: key -> state, or for a display in a display: what describes that one
+ *   of a set    a dict: element -> state
+ *   of a list   a tuple: index of the first part in the live list, their number in the old
+ *               display, and a list: for each part of the new display its index in the old or -1 */
+#include "data.h"
+
+#include "source/display.h"
+
+enum state { STATE_GONE, STATE_SAME, STATE_OTHER };
+
+struct literal {
+    const struct scope *scope;
+    struct display old, new_;
+};
+
+/* --- what the displays say */
+
+static const struct display_node *part(const struct display *display, ptrdiff_t index)
+{
+    return index < 0 ? NULL : &display->nodes[index];
+}
+
+static PyObject *attribute_of(PyObject *object, PyObject *name)
+{
+    PyObject *members;
+
+    if (type_of(object) == &PyModule_Type)
+        return dict_lookup(PyModule_GetDict(object), name);
+    if (!is_type(object))
+        return NULL;
+    members = dict_get(class_dict(object), "_member_map_");
+    if (members && is_dict(members) && dict_lookup(members, name))
+        return dict_lookup(members, name);
+    return class_dict(object) ? dict_lookup(class_dict(object), name) : NULL;
+}
+
+/* What a name, or attributes of one, stand for in a module's dict: borrowed, or NULL. */
+static PyObject *value_in(const struct display *display, const struct display_node *node,
+                          PyObject *dict)
+{
+    PyObject *value = NULL;
+
+    for (size_t i = node->first; i < node->first + node->n; i++) {
+        PyObject *name = display->body->code.at[i].name;
+
+        if (!name)
+            return NULL;
+        value = i == node->first ? dict_lookup(dict, name) : attribute_of(value, name);
+        if (!value)
+            return NULL;
+    }
+    return value;
+}
+
+/* The object that a part of the old display made, where that can be told: borrowed, or NULL. */
+static PyObject *old_value(const struct literal *literal, const struct display_node *node)
+{
+    if (node->kind == DISPLAY_CONSTANT)
+        return node->value;
+    return node->kind == DISPLAY_NAME
+               ? value_in(&literal->old, node, literal->scope->module->old_dict)
+               : NULL;
+}
+
+/* The same of the new display; definitions as the old objects that they replace. */
+static PyObject *new_value(const struct literal *literal, const struct display_node *node)
+{
+    PyObject *value, *before;
+
+    if (node->kind == DISPLAY_CONSTANT)
+        return node->value;
+    if (node->kind != DISPLAY_NAME)
+        return NULL;
+    value = value_in(&literal->new_, node, literal->scope->module->new_dict);
+    if (!value || is_immutable(value))
+        return value;
+    before = value_in(&literal->new_, node, literal->scope->module->old_dict);
+    return before ? before : value;
+}
+
+/* Are the parts made in the same way?  1, 0, -1. */
+static int parts_same(const struct literal *literal, const struct display_node *old,
+                      const struct display_node *new_)
+{
+    const struct bytecode *code = &literal->new_.body->code;
+    PyObject *lambdas;
+    int same;
+
+    if (old->kind != new_->kind)
+        return 0;
+    if (old->kind == DISPLAY_CONSTANT)
+        return constant_same(old->value, new_->value);
+    if (old->n != new_->n)
+        return 0;
+    lambdas = PyList_New(0);
+    same = lambdas ? bytecode_same_but_lambdas(&literal->old.body->code, old->first, code,
+                                               new_->first, new_->n, lambdas)
+                   : -1;
+    if (same == 1)
+        same = lambdas_are_kept(literal->scope->pairing, lambdas);
+    for (size_t i = new_->first; same == 1 && i < new_->first + new_->n; i++) {
+        if (code->at[i].kind == OP_LOAD_NAME && code->at[i].name)
+            same = data_unchanged(literal->scope, code->at[i].name);
+    }
+    Py_DecRef(lambdas);
+    return same;
+}
+
+static int set_state(PyObject *states, PyObject *key, enum state state)
+{
+    PyObject *number = PyLong_FromLong(state);
+    int status = number ? PyDict_SetItem(states, key, number) : -1;
+
+    Py_DecRef(number);
+    return status;
+}
+
+static PyObject *describe(const struct literal *, ptrdiff_t old, ptrdiff_t new_, PyObject *live,
+                          PyObject *made);
+
+static bool is_lambda(PyObject *object)
+{
+    PyObject *name = type_of(object) == &PyFunction_Type
+                         ? code_attribute(PyFunction_GetCode(object), "co_name")
+                         : NULL;
+    bool is = name && str_is(name, "<lambda>");
+
+    PyErr_Clear();
+    Py_DecRef(name);
+    return is;
+}
+
+/* Does the part end in making the function's code? */
+static bool makes(const struct display *display, const struct display_node *node,
+                  PyObject *function)
+{
+    for (size_t i = node->first; i < node->first + node->n; i++) {
+        PyObject *value = display->body->code.at[i].value;
+
+        if (value && type_of(value) == &PyCode_Type &&
+            program_same(value, PyFunction_GetCode(function)) == 1)
+            return true;
+    }
+    return false;
+}
+
+/* Lambdas at the same place are one, wherever they are in the source. */
+static int pair_lambdas(const struct literal *literal, const struct display_node *old,
+                        PyObject *live, PyObject *made)
+{
+    if (!live || !made || !is_lambda(live) || !is_lambda(made) ||
+        !is_ours(literal->scope->pairing, live) || !makes(&literal->old, old, live))
+        return 0;
+    return pair_values(literal->scope, live, made);
+}
+
+/* One part of a dict: `key` is the one of the old display. */
+static int describe_value(const struct literal *literal, PyObject *states, PyObject *key,
+                          ptrdiff_t old, ptrdiff_t new_, PyObject *live, PyObject *made)
+{
+    const struct display_node *a = part(&literal->old, old), *b = part(&literal->new_, new_);
+    PyObject *inner;
+    int same = a ? parts_same(literal, a, b) : 0, status;
+
+    if (same < 0 || (a && pair_lambdas(literal, a, live, made) < 0))
+        return -1;
+    if (!a || same == 1 || !live || !made || a->kind < DISPLAY_LIST || a->kind != b->kind)
+        return set_state(states, key, same ? STATE_SAME : STATE_OTHER);
+    inner = describe(literal, old, new_, live, made);
+    if (!inner)
+        return PyErr_Occurred() ? -1 : set_state(states, key, STATE_OTHER);
+    status = PyDict_SetItem(states, key, inner);
+    Py_DecRef(inner);
+    return status;
+}
+
+/* The index of the value of `key` in the old display, or -1. */
+static ptrdiff_t find_key(const struct literal *literal, const struct display_node *dict,
+                          PyObject *key)
+{
+    ptrdiff_t found = -1;
+
+    for (ptrdiff_t k = dict->parts; k >= 0;) {
+        const struct display_node *node = part(&literal->old, k);
+        PyObject *value = old_value(literal, node);
+
+        if (value && (value == key || same_value(value, key)))
+            found = node->next;
+        k = part(&literal->old, node->next)->next;
+    }
+    return found;
+}
+
+static int describe_old_keys(const struct literal *literal, const struct display_node *old,
+                             PyObject *states)
+{
+    for (ptrdiff_t k = old->parts; k >= 0;) {
+        const struct display_node *node = part(&literal->old, k);
+        PyObject *key = old_value(literal, node);
+
+        if (!key || !is_plain_key(key))
+            return 0;
+        if (set_state(states, key, STATE_GONE) < 0)
+            return -1;
+        k = part(&literal->old, node->next)->next;
+    }
+    return 1;
+}
+
+static PyObject *made_value(const struct literal *literal, PyObject *made,
+                            const struct display_node *key, PyObject *before)
+{
+    PyObject *now = key->kind == DISPLAY_NAME
+                        ? value_in(&literal->new_, key, literal->scope->module->new_dict)
+                        : before;
+
+    return now && is_plain_key(now) ? dict_lookup(made, now) : NULL;
+}
+
+static int describe_dict(const struct literal *literal, const struct display_node *old,
+                         const struct display_node *new_, PyObject *states, PyObject *live,
+                         PyObject *made)
+{
+    int status = describe_old_keys(literal, old, states);
+
+    for (ptrdiff_t k = new_->parts; status == 1 && k >= 0;) {
+        const struct display_node *node = part(&literal->new_, k);
+        PyObject *key = new_value(literal, node);
+
+        if (!key || !is_plain_key(key))
+            return 0;
+        if (describe_value(literal, states, key, find_key(literal, old, key), node->next,
+                           dict_lookup(live, key), made_value(literal, made, node, key)) < 0)
+            return -1;
+        k = part(&literal->new_, node->next)->next;
+    }
+    return status;
+}
+
+static int describe_set(const struct literal *literal, const struct display_node *old,
+                        const struct display_node *new_, PyObject *states)
+{
+    for (ptrdiff_t i = old->parts; i >= 0; i = part(&literal->old, i)->next) {
+        PyObject *element = old_value(literal, part(&literal->old, i));
+
+        if (!element || !is_plain_key(element))
+            return 0;
+        if (set_state(states, element, STATE_GONE) < 0)
+            return -1;
+    }
+    for (ptrdiff_t i = new_->parts; i >= 0; i = part(&literal->new_, i)->next) {
+        PyObject *element = new_value(literal, part(&literal->new_, i));
+
+        if (!element || !is_plain_key(element))
+            return 0;
+        if (set_state(states, element, dict_lookup(states, element) ? STATE_SAME : STATE_OTHER) < 0)
+            return -1;
+    }
+    return 1;
+}
+
+/* Can the part have made the element? */
+static bool may_have_made(const struct literal *literal, const struct display_node *node,
+                          PyObject *element)
+{
+    PyObject *value = old_value(literal, node);
+
+    if (value)
+        return value == element || same_value(value, element);
+    if (node->kind == DISPLAY_LIST)
+        return is_list(element);
+    if (node->kind == DISPLAY_DICT)
+        return is_dict(element);
+    if (is_lambda(element))
+        return makes(&literal->old, node, element);
+    return node->kind == DISPLAY_OTHER && !is_immutable(element);
+}
+
+/* Where in the live list the parts of the old display are, all together: index, or -1. */
+static Py_ssize_t find_parts(const struct literal *literal, const struct display_node *old,
+                             PyObject *live, Py_ssize_t n)
+{
+    for (Py_ssize_t at = 0; at + n <= PyList_Size(live); at++) {
+        ptrdiff_t i = old->parts;
+        Py_ssize_t k = at;
+
+        for (; i >= 0; i = part(&literal->old, i)->next, k++) {
+            if (!may_have_made(literal, part(&literal->old, i), PyList_GetItem(live, k)))
+                break;
+        }
+        if (i < 0)
+            return at;
+    }
+    return -1;
+}
+
+static Py_ssize_t count_parts(const struct display *display, const struct display_node *node)
+{
+    Py_ssize_t n = 0;
+
+    for (ptrdiff_t i = node->parts; i >= 0; i = part(display, i)->next)
+        n++;
+    return n;
+}
+
+static bool holds_number(PyObject *list, Py_ssize_t number)
+{
+    for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
+        if (PyLong_AsSsize_t(PyList_GetItem(list, i)) == number)
+            return true;
+    }
+    return false;
+}
+
+/* The index of the part of the old list that is the same, and not in `taken` yet; -1; -2: error. */
+static Py_ssize_t same_part(const struct literal *literal, const struct display_node *old,
+                            const struct display_node *node, PyObject *taken)
+{
+    Py_ssize_t k = 0;
+
+    for (ptrdiff_t i = old->parts; i >= 0; i = part(&literal->old, i)->next, k++) {
+        int same = holds_number(taken, k) ? 0 : parts_same(literal, part(&literal->old, i), node);
+
+        if (same)
+            return same < 0 ? -2 : k;
+    }
+    return -1;
+}
+
+static PyObject *describe_list(const struct literal *literal, const struct display_node *old,
+                               const struct display_node *new_, PyObject *live)
+{
+    Py_ssize_t n = count_parts(&literal->old, old), at = find_parts(literal, old, live, n);
+    PyObject *matches = at >= 0 ? PyList_New(0) : NULL, *description = NULL;
+    int status = matches ? 0 : -1;
+
+    for (ptrdiff_t i = new_->parts; status == 0 && i >= 0; i = part(&literal->new_, i)->next) {
+        Py_ssize_t k = same_part(literal, old, part(&literal->new_, i), matches);
+        PyObject *number = k >= -1 ? PyLong_FromSsize_t(k) : NULL;
+
+        status = number ? PyList_Append(matches, number) : -1;
+        Py_DecRef(number);
+    }
+    if (status == 0)
+        description = Py_BuildValue("nnO", at, n, matches);
+    Py_DecRef(matches);
+    return description;
+}
+
+/* New reference; NULL without an exception: not known. */
+static PyObject *describe(const struct literal *literal, ptrdiff_t old, ptrdiff_t new_,
+                          PyObject *live, PyObject *made)
+{
+    const struct display_node *a = part(&literal->old, old), *b = part(&literal->new_, new_);
+    PyObject *states;
+    int status = 0;
+
+    if (a->kind != b->kind || type_of(live) != type_of(made))
+        return NULL;
+    if (a->kind == DISPLAY_LIST && type_of(live) == &PyList_Type)
+        return describe_list(literal, a, b, live);
+    states = PyDict_New();
+    if (!states)
+        return NULL;
+    if (a->kind == DISPLAY_DICT && type_of(live) == &PyDict_Type)
+        status = describe_dict(literal, a, b, states, live, made);
+    else if (a->kind == DISPLAY_SET && type_of(live) == &PySet_Type)
+        status = describe_set(literal, a, b, states);
+    if (status == 1)
+        return states;
+    Py_DecRef(states);
+    return NULL;
+}
+
+int literal_note(const struct scope *scope, PyObject *name, PyObject *live, PyObject *made)
+{
+    const struct binding *a = scope->old ? body_binding(scope->old, name) : NULL;
+    const struct binding *b = scope->new_ ? body_binding(scope->new_, name) : NULL;
+    struct literal literal = {.scope = scope};
+    PyObject *description = NULL, *entry;
+    int status;
+
+    if (!a || !b)
+        return 0;
+    status = display_read(scope->old, a, &literal.old);
+    if (status == 1)
+        status = display_read(scope->new_, b, &literal.new_);
+    if (status == 1) {
+        description = describe(&literal, literal.old.root, literal.new_.root, live, made);
+        status = !description && PyErr_Occurred() ? -1 : 0;
+    }
+    display_clear(&literal.old);
+    display_clear(&literal.new_);
+    if (!description)
+        return status;
+    entry = PyTuple_Pack(3, live, made, description);
+    status = entry ? PyList_Append(scope->pairing->literals, entry) : -1;
+    Py_DecRef(entry);
+    Py_DecRef(description);
+    return status;
+}
+
+/* --- what follows */
+
+static int carry(struct pairing *, PyObject *live, PyObject *made, PyObject *description);
+
+/* A definition that the new source does not have any more. */
+static bool is_gone(const struct pairing *pairing, PyObject *value)
+{
+    return is_ours(pairing, value) && !remap_get(pairing->remap, value);
+}
+
+/* What the name's place in the new container is to hold: borrowed. */
+static PyObject *value_to_keep(struct pairing *pairing, PyObject *live, PyObject *made, bool same)
+{
+    if (is_same_entry(pairing, live, made) ||
+        (is_definition(pairing, live) && is_definition(pairing, made)))
+        return made;
+    if (is_immutable(live) && is_immutable(made))
+        return same ? live : made;
+    return live;
+}
+
+static int keep_value(struct pairing *pairing, PyObject *live, PyObject *made)
+{
+    return is_immutable(live) || is_immutable(made) || is_definition(pairing, live) ||
+                   !is_same_class(pairing, live, made)
+               ? 0
+               : merge_keep(pairing, live, made, NULL);
+}
+
+/* An entry of the new dict; `live`: what the old one has there, or NULL. */
+static int carry_entry(struct pairing *pairing, PyObject *made, PyObject *key, PyObject *value,
+                       PyObject *live, PyObject *state)
+{
+    bool described = state && !is_int(state);
+    bool same = state && !described && PyLong_AsLong(state) == STATE_SAME;
+    PyObject *kept;
+
+    if (described)
+        return live ? carry(pairing, live, value, state) : 0;
+    if (state && !same)
+        return 0;
+    if (!live) /* taken out at run time; what is no part was registered by the new execution */
+        return same ? PyDict_DelItem(made, key) : 0;
+    kept = value_to_keep(pairing, live, value, true);
+    if (kept == value)
+        return 0;
+    return keep_value(pairing, live, value) < 0 ? -1 : PyDict_SetItem(made, key, kept);
+}
+
+static PyObject *either(PyObject *dict, PyObject *key, PyObject *other)
+{
+    PyObject *value = dict_lookup(dict, key);
+
+    return value || !other || !is_plain_key(other) ? value : dict_lookup(dict, other);
+}
+
+static int carry_dict(struct pairing *pairing, PyObject *live, PyObject *made, PyObject *states)
+{
+    PyObject *copy = PyDict_Copy(made), *key, *value;
+    Py_ssize_t at = 0;
+    int status = copy ? 0 : -1;
+
+    while (status == 0 && PyDict_Next(copy, &at, &key, &value)) {
+        PyObject *origin = pairing_origin(pairing, key);
+
+        if (is_plain_key(key))
+            status = carry_entry(pairing, made, key, value, either(live, key, origin),
+                                 either(states, key, origin));
+    }
+    at = 0;
+    while (status == 0 && PyDict_Next(live, &at, &key, &value)) {
+        PyObject *now = pairing_final(pairing, key);
+
+        if (is_plain_key(key) && !either(made, key, now) && !dict_lookup(states, key) &&
+            !is_gone(pairing, value))
+            status = PyDict_SetItem(made, key, value);
+    }
+    Py_DecRef(copy);
+    return status;
+}
+
+static int carry_set(struct pairing *pairing, PyObject *live, PyObject *made, PyObject *states)
+{
+    PyObject *copy = PySequence_List(live), *element, *state;
+    Py_ssize_t at = 0;
+    int status = copy ? 0 : -1;
+
+    for (Py_ssize_t i = 0; status == 0 && i < PyList_Size(copy); i++) {
+        element = PyList_GetItem(copy, i);
+        if (is_plain_key(element) && !dict_lookup(states, element) && !is_gone(pairing, element) &&
+            PySet_Contains(made, pairing_final(pairing, element)) == 0)
+            status = PySet_Add(made, element);
+    }
+    while (status == 0 && PyDict_Next(states, &at, &element, &state)) {
+        if (PyLong_AsLong(state) == STATE_SAME && PySet_Contains(live, element) == 0 &&
+            PySet_Discard(made, pairing_final(pairing, element)) < 0)
+            status = -1;
+    }
+    Py_DecRef(copy);
+    return status;
+}
+
+/* The parts of the new list that the old one has as well stay what they are. */
+static int keep_elements(struct pairing *pairing, PyObject *live, PyObject *made, Py_ssize_t at,
+                         PyObject *matches)
+{
+    for (Py_ssize_t i = 0; i < PyList_Size(matches) && i < PyList_Size(made); i++) {
+        Py_ssize_t k = PyLong_AsSsize_t(PyList_GetItem(matches, i));
+        PyObject *value = PyList_GetItem(made, i), *was, *kept;
+
+        if (k < 0)
+            continue;
+        was = PyList_GetItem(live, at + k);
+        kept = value_to_keep(pairing, was, value, true);
+        if (kept == value)
+            continue;
+        if (keep_value(pairing, was, value) < 0)
+            return -1;
+        Py_IncRef(kept);
+        if (PyList_SetItem(made, i, kept) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Is the element, which is no part of the old display, in the new list from index `first` on? */
+static bool is_registered(const struct pairing *pairing, PyObject *made, Py_ssize_t first,
+                          PyObject *element)
+{
+    for (Py_ssize_t i = first; i < PyList_Size(made); i++) {
+        if (is_same_entry(pairing, element, PyList_GetItem(made, i)))
+            return true;
+    }
+    return false;
+}
+
+static int carry_list(struct pairing *pairing, PyObject *live, PyObject *made,
+                      PyObject *description)
+{
+    Py_ssize_t at = PyLong_AsSsize_t(PyTuple_GetItem(description, 0));
+    Py_ssize_t n = PyLong_AsSsize_t(PyTuple_GetItem(description, 1));
+    PyObject *matches = PyTuple_GetItem(description, 2), *copy = PySequence_List(live);
+    Py_ssize_t parts = PyList_Size(matches);
+    int status = copy ? keep_elements(pairing, copy, made, at, matches) : -1;
+
+    for (Py_ssize_t i = at + n; status == 0 && i < PyList_Size(copy); i++) {
+        PyObject *element = PyList_GetItem(copy, i);
+
+        if (!is_gone(pairing, element) && !is_registered(pairing, made, parts, element))
+            status = PyList_Append(made, element);
+    }
+    for (Py_ssize_t i = at; status == 0 && i-- > 0;)
+        status = PyList_Insert(made, 0, PyList_GetItem(copy, i));
+    Py_DecRef(copy);
+    return status;
+}
+
+static int carry(struct pairing *pairing, PyObject *live, PyObject *made, PyObject *description)
+{
+    if (type_of(live) != type_of(made) || pairing_add(pairing, live, made) < 0)
+        return PyErr_Occurred() ? -1 : 0;
+    if (is_list(made))
+        return carry_list(pairing, live, made, description);
+    return is_dict(made) ? carry_dict(pairing, live, made, description)
+                         : carry_set(pairing, live, made, description);
+}
+
+int literal_carry_all(struct pairing *pairing)
+{
+    for (Py_ssize_t i = 0; i < PyList_Size(pairing->literals); i++) {
+        PyObject *entry = PyList_GetItem(pairing->literals, i);
+
+        if (carry(pairing, PyTuple_GetItem(entry, 0), PyTuple_GetItem(entry, 1),
+                  PyTuple_GetItem(entry, 2)) < 0)
+            return -1;
+    }
+    return 0;
+}
