@@ -59,6 +59,12 @@ static void print_quoted(FILE *out, const char *text)
         fputs("...", out);
 }
 
+static bool is_suspended(const char *type)
+{
+    return !strcmp(type, "generator") || !strcmp(type, "coroutine") ||
+           !strcmp(type, "async_generator");
+}
+
 static void print_node(FILE *out, size_t number, struct json_object *node)
 {
     static const struct {
@@ -81,7 +87,8 @@ static void print_node(FILE *out, size_t number, struct json_object *node)
     fprintf(out, "n%zu [label=\"", number);
     print_quoted(out, label);
     if (!strcmp(kind, "old"))
-        fprintf(out, "\\nold %s", !strcmp(type, "function") ? type : "class");
+        fprintf(out, "\\n%s %s", is_suspended(type) ? "suspended" : "old",
+                is_suspended(type) || !strcmp(type, "function") ? type : "class");
     else if (!strcmp(kind, "old-instance"))
         fputs("\\ninstance", out);
     else if (!strcmp(type, "function") || !strcmp(type, "type"))

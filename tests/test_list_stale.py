@@ -493,6 +493,74 @@ def test_old_objects_and_who_holds_them(python, run_script):
     assert paths(frame) == ["frame of Worker-7 in worker() line %d" % line]
 
 
+SUSPENDED = """
+def numbers(held=None):
+    yield %(n)d
+    yield held
+
+async def coroutine():
+    await forever()
+
+async def stream():
+    yield %(n)d
+
+class Forever:
+    def __await__(self):
+        yield
+
+async def forever():
+    await Forever()
+
+def same():
+    yield 1
+"""
+
+
+def test_suspended_frames_on_old_code(python, run_script):
+    found = by_object(run_script(python, PRELUDE + r'''
+write("flow", %r, 1e9)
+import flow
+def holder(value):
+    yield value
+begun = [flow.numbers() for n in range(20)]
+for generator in begun:
+    next(generator)
+flow_numbers = holder(flow.numbers)
+next(flow_numbers)
+fresh = flow.numbers()
+ended = flow.numbers()
+list(ended)
+coroutine = flow.coroutine()
+coroutine.send(None)
+stream = flow.stream()
+same = flow.same()
+assert pyhot.stale(objects=True)["objects"] == []
+write("flow", %r, 1e9 + 60)
+importlib.reload(flow)
+new = flow.numbers()
+for entry in pyhot.stale(objects=True)["objects"]:
+    print(repr(entry))
+coroutine.close()
+''' % (SUSPENDED % {"n": 1}, SUSPENDED.replace("await for", "return await for")
+       % {"n": 2})))
+    frames = {name: entry for (name, kind), entry in found.items() if kind == "frame"}
+    assert {name: (entry["count"], entry["function"], entry["line"])
+            for name, entry in frames.items() if entry["object"] != "flow.numbers"} == {
+                "flow.coroutine": (1, "coroutine", 7), "flow.stream": (1, "stream", 9),
+                "flow.forever": (1, "forever", 17), "flow.same": (1, "same", 19),
+                "flow.Forever.__await__": (1, "__await__", 14)}
+    assert frames["flow.numbers"]["count"] == 21
+    assert 3 in [held["line"] for held in frames["flow.numbers"]["held_by"]]
+    assert all(entry["suspended"] and entry["file"].endswith("flow.py")
+               for entry in frames.values())
+    assert len(paths(frames["flow.numbers"])) == 10
+    assert paths(frames["flow.stream"]) == ["__main__.stream"]
+    assert {tuple(sorted(held.items())) for held in frames["flow.coroutine"]["held_by"]} == {
+        (("kind", "coroutine"), ("line", 7), ("path", "__main__.coroutine"))}
+    held = paths(found["flow.numbers", "function"])
+    assert "__main__.flow_numbers.gi_frame.f_locals['value']" in held, held
+
+
 def test_what_only_looks_old(python, run_script):
     """Names used twice, copies, wrappers, classes made anew by a decorator."""
     output = run_script(python, PRELUDE + r'''

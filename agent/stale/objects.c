@@ -10,23 +10,9 @@
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
 #include "cpython/shared_keys.h"
-#include "drawing.h"
 #include "emit.h"
-#include "frames.h"
-#include "generations.h"
-#include "graph.h"
-#include "old_code.h"
 #include "path.h"
-
-enum { MAX_HELD_BY = 10 };
-
-struct survey {
-    struct generations generations;
-    struct running_frames frames;
-    struct graph graph;
-    struct drawing drawing;
-    PyObject *report; /* list */
-};
+#include "survey.h"
 
 /* --- roots */
 
@@ -145,8 +131,7 @@ static bool counts(const struct survey *survey, uint32_t node, PyObject *object)
     return !is_within_old_class(survey, node);
 }
 
-/* Appends the path to `node`, and on to `object` if that is not NULL. */
-static int add_held_by(struct survey *survey, PyObject *held_by, uint32_t node, PyObject *object)
+int survey_add_held_by(struct survey *survey, PyObject *held_by, uint32_t node, PyObject *object)
 {
     PyObject *path, *entry;
     const char *kind = type_of(survey->graph.nodes[node].object)->tp_name;
@@ -213,10 +198,10 @@ static int report_target(struct survey *survey, struct generation *generation)
     size_t n = target->n_holders < MAX_HOLDERS ? target->n_holders : MAX_HOLDERS;
 
     if (result == 0 && is_root(survey, target->node))
-        result = add_held_by(survey, held_by, target->node, NULL);
+        result = survey_add_held_by(survey, held_by, target->node, NULL);
     for (size_t i = 0; result == 0 && i < n; i++) {
         if (counts(survey, target->holders[i], target->object))
-            result = add_held_by(survey, held_by, target->holders[i], target->object);
+            result = survey_add_held_by(survey, held_by, target->holders[i], target->object);
     }
     if (result < 0 || (PyList_Size(held_by) == 0 && !target->instances)) {
         Py_DecRef(held_by);
@@ -229,7 +214,7 @@ static int report_target(struct survey *survey, struct generation *generation)
 
 static int add_sample(struct survey *survey, PyObject *held_by, uint32_t node, PyObject *class)
 {
-    if (add_held_by(survey, held_by, node, NULL) < 0)
+    if (survey_add_held_by(survey, held_by, node, NULL) < 0)
         return -1;
     return drawing_add_edge(&survey->drawing, &survey->graph, node, class, ".__class__");
 }
@@ -252,55 +237,6 @@ static int report_instances(struct survey *survey, const struct generation *gene
     return report(survey, generation->name, "instance", target->instances, held_by);
 }
 
-static PyObject *held_by_of(PyObject *entry)
-{
-    return PyList_GetItem(dict_get(entry, "held_by"), 0);
-}
-
-static int report_frame(struct survey *survey, const struct running_frame *frame, PyObject *name)
-{
-    PyObject *entry = Py_BuildValue(
-        "{s:O,s:s,s:i,s:[{s:N,s:s}],s:O,s:O,s:O,s:l}", "object", name, "kind", "frame", "count", 1,
-        "held_by", "path", frame_title(frame), "kind", "frame", "thread", frame->thread, "function",
-        frame->function, "file", frame->file, "line", frame->line);
-    int result = entry ? PyList_Append(survey->report, entry) : -1;
-
-    if (result == 0)
-        result = drawing_add_frame(&survey->drawing, dict_get(held_by_of(entry), "path"));
-    Py_DecRef(entry);
-    return result;
-}
-
-/* The name of the old function that runs this code: new reference, or NULL. */
-static PyObject *old_function_of(const struct survey *survey, PyObject *code)
-{
-    for (size_t i = 0; i < survey->generations.n; i++) {
-        PyObject *old = survey->generations.items[i].old;
-        if (type_of(old) == &PyFunction_Type && PyFunction_GetCode(old) == code) {
-            Py_IncRef(survey->generations.items[i].name);
-            return survey->generations.items[i].name;
-        }
-    }
-    return NULL;
-}
-
-/* Before the heap is searched: it may read sources. */
-static int report_frames(struct survey *survey)
-{
-    int result = 0;
-
-    for (size_t i = 0; result == 0 && i < survey->frames.n; i++) {
-        const struct running_frame *frame = &survey->frames.items[i];
-        PyObject *name = old_function_of(survey, frame->code);
-        if (!name && old_code_name(frame->code, frame->globals, &name) < 0)
-            return -1;
-        if (name)
-            result = report_frame(survey, frame, name);
-        Py_DecRef(name);
-    }
-    return result;
-}
-
 static int search(struct survey *survey)
 {
     int result = graph_read_heap(&survey->graph);
@@ -309,6 +245,10 @@ static int search(struct survey *survey)
         result = graph_add_target(&survey->graph, survey->generations.items[i].old,
                                   survey->generations.items[i].name,
                                   survey->generations.items[i].module);
+    for (size_t i = 0; result == 0 && i < survey->suspended.n; i++)
+        result =
+            graph_add_target(&survey->graph, survey->suspended.items[i].generator,
+                             survey->suspended.items[i].name, survey->suspended.items[i].module);
     if (result == 0)
         result = add_roots(survey);
     if (result == 0)
@@ -319,27 +259,37 @@ static int search(struct survey *survey)
         if (is_type(survey->generations.items[i].old))
             result = report_instances(survey, &survey->generations.items[i]);
     }
+    if (result == 0)
+        result = survey_report_suspended(survey);
     graph_clear(&survey->graph);
     return result;
 }
 
 static int survey_all(struct survey *survey)
 {
+    PyObject *codes;
     bool was_on;
     int result;
 
     shared_keys_known(); /* now: it makes objects to find out */
     emit_progress("generations", 0, 0);
     if (generations_find(&survey->generations, NULL) < 0 ||
-        running_frames_read(&survey->frames) < 0 || report_frames(survey) < 0)
+        running_frames_read(&survey->frames) < 0 || survey_report_frames(survey) < 0)
         return -1;
-    if (!survey->generations.n)
-        return 0;
+    codes = suspended_codes();
+    if (!codes || suspended_find(&survey->suspended, codes) < 0 ||
+        !(survey->generations.n || survey->suspended.n)) {
+        Py_DecRef(codes);
+        return codes && !PyErr_Occurred() ? 0 : -1;
+    }
     emit_progress("holders", 0, 0);
-    if (collector_pause(&was_on) < 0)
-        return -1;
-    result = search(survey);
-    collector_resume(was_on);
+    result = collector_pause(&was_on);
+    if (result == 0) {
+        result = search(survey);
+        collector_resume(was_on);
+    }
+    suspended_clear(&survey->suspended);
+    Py_DecRef(codes);
     return result;
 }
 

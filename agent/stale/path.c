@@ -11,6 +11,8 @@
 #include "cpython/deque.h"
 #include "cpython/introspect.h"
 #include "cpython/shared_keys.h"
+#include "frames.h"
+#include "suspended.h"
 
 enum { MAX_KEY = 60, FIRST_STEPS = 8, LAST_STEPS = 24 };
 
@@ -285,6 +287,57 @@ static bool step_from_class(struct path *path, PyObject *class, PyObject *object
     return true;
 }
 
+struct variable {
+    PyObject *value;
+    char name[200]; /* "": not found */
+};
+
+static int compare_variable(PyObject *name, PyObject *value, void *arg)
+{
+    struct variable *variable = arg;
+    const char *text = value == variable->value ? PyUnicode_AsUTF8(name) : NULL;
+
+    PyErr_Clear();
+    if (text)
+        snprintf(variable->name, sizeof variable->name, "%s", text);
+    return text != NULL;
+}
+
+/* A frame that is in no thread: of a generator, or of a traceback. */
+static bool step_from_frame(struct path *path, PyObject *frame, PyObject *object,
+                            const char *before)
+{
+    struct running_frame running = {.frame = frame,
+                                    .code = builtin_attribute(frame, &PyFrame_Type, "f_code")};
+    struct variable variable = {.value = object};
+
+    if (running.code)
+        frame_locals(&running, compare_variable, &variable);
+    PyErr_Clear();
+    Py_DecRef(running.code);
+    if (*variable.name)
+        extend(path, "%s.f_locals['%s']", before, variable.name);
+    return *variable.name;
+}
+
+/* From 3.11 on a generator refers to its variables itself. */
+static bool step_from_generator(struct path *path, PyObject *generator, PyObject *object)
+{
+    PyObject *frame = suspended_frame(generator);
+    bool found = false;
+
+    if (frame == object)
+        extend(path, ".%s_frame", suspended_prefix(generator));
+    if (frame && frame != object) {
+        char before[16];
+        snprintf(before, sizeof before, ".%s_frame", suspended_prefix(generator));
+        found = step_from_frame(path, frame, object, before);
+    }
+    found |= frame && frame == object;
+    Py_DecRef(frame);
+    return found;
+}
+
 static bool step_from_instance(struct path *path, PyObject *holder, PyObject *object)
 {
     if (step_over_member(path, holder, object))
@@ -312,6 +365,10 @@ static bool take_step(struct path *path, PyObject *holder, PyObject *object, boo
     if (is_deque(holder) && step_from_deque(path, holder, object))
         return true;
     if (type_of(holder) == &PyFunction_Type && step_from_function(path, holder, object))
+        return true;
+    if (suspended_prefix(holder) && step_from_generator(path, holder, object))
+        return true;
+    if (type_of(holder) == &PyFrame_Type && step_from_frame(path, holder, object, ""))
         return true;
     if (is_type(holder) && step_from_class(path, holder, object))
         return true;
