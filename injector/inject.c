@@ -278,6 +278,8 @@ static struct error *borrow_from_debugger(struct injection *injection, const str
         error = find_gadgets(&gadgets, &map);
     if (!error)
         error = debugger_find_thread(target->debugger, &safepoint, &tid);
+    if (!error)
+        error = seccomp_check(&safepoint.seccomp, target, tid);
     if (!error) {
         struct stub_params params = stub_params(target, python, &gadgets, request);
         *region = choose_address(&map.view);

@@ -61,6 +61,7 @@ int proc_parse_status(const char *text, struct proc_status *status)
     const char *tgid = status_field(text, "Tgid"), *tracer = status_field(text, "TracerPid");
     const char *permitted = status_field(text, "CapPrm"), *effective = status_field(text, "CapEff");
     const char *seccomp = status_field(text, "Seccomp"); /* absent without CONFIG_SECCOMP */
+    const char *filters = status_field(text, "Seccomp_filters");
 
     if (!tgid || !tracer || !permitted || !effective ||
         status_ids(status_field(text, "Uid"), status->uid) ||
@@ -71,6 +72,7 @@ int proc_parse_status(const char *text, struct proc_status *status)
     status->permitted = strtoull(permitted, NULL, 16);
     status->effective = strtoull(effective, NULL, 16);
     status->seccomp = seccomp ? atoi(seccomp) : 0;
+    status->seccomp_filters = filters ? atoi(filters) : 0;
     return 0;
 }
 

@@ -24,7 +24,8 @@ struct proc_status {
     uid_t uid[4]; /* real, effective, saved, file system */
     gid_t gid[4];
     uint64_t permitted, effective; /* capabilities */
-    int seccomp;                   /* 2: a filter is installed */
+    int seccomp;                   /* SECCOMP_MODE_* of linux/seccomp.h */
+    int seccomp_filters;           /* 0 before Linux 5.9 */
 };
 
 /* The parsers; 0, or -1 when the text is not what proc(5) says. */

@@ -35,6 +35,7 @@ enum {
 struct error *safepoint_open(struct safepoint *safepoint, struct codemap *map)
 {
     *safepoint = (struct safepoint){.map = map, .unwinder = unwinder_new(map)};
+    seccomp_open(&safepoint->seccomp, &map->view);
     if (!safepoint->unwinder)
         return error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "pyhot is out of memory");
     if (!map->program_start)
@@ -51,6 +52,8 @@ void safepoint_close(struct safepoint *safepoint)
 {
     unwinder_free(safepoint->unwinder);
     safepoint->unwinder = NULL;
+    error_free(safepoint->forbidden);
+    safepoint->forbidden = NULL;
 }
 
 __attribute__((format(printf, 2, 3))) static bool unsafe(struct safepoint *safepoint,
@@ -247,6 +250,14 @@ static bool is_safe(struct safepoint *safepoint, const struct tracee *tracee)
     return unfit ? unsafe(safepoint, "thread %d: %s", (int)tracee->tid, unfit) : true;
 }
 
+/* Of a thread that is safe otherwise. */
+static bool is_permitted(struct safepoint *safepoint, const struct tracee *tracee)
+{
+    error_free(safepoint->forbidden);
+    safepoint->forbidden = seccomp_check(&safepoint->seccomp, &safepoint->map->view, tracee->tid);
+    return !safepoint->forbidden;
+}
+
 /* Fills the caches before anything is stopped: most of a stop would be reading the target's
  * unwinding tables.  Only ip and sp are known, so this may end early; no matter. */
 static void rehearse(struct safepoint *safepoint, const struct thread *thread)
@@ -296,7 +307,7 @@ static struct error *try_thread(struct safepoint *safepoint, const struct thread
         error = stopped_target(tracee);
     if (!error && tracee->state == TRACEE_INTERRUPTED) {
         safepoint->attempts++;
-        *found = is_safe(safepoint, tracee);
+        *found = is_safe(safepoint, tracee) && is_permitted(safepoint, tracee);
         fault_point("unwound");
     }
     if (!*found)
@@ -315,12 +326,13 @@ static struct error *not_in_time(const struct safepoint *safepoint)
         "nothing was changed; try again with a longer --timeout");
 }
 
-/* A round over the threads that are the most promising now, another part of them each time. */
+/* A round over the threads that are the most promising now, another part of them each time.  When
+ * the filter of one forbids it, only those without a filter are worth another try. */
 static struct error *try_round(struct safepoint *safepoint, unsigned round, struct tracee *tracee,
                                uint64_t deadline_ns, bool *found)
 {
     _cleanup_free_ struct thread *threads = NULL;
-    size_t n;
+    size_t n, tried = 0;
     struct error *error = threads_list(&safepoint->map->view, &threads, &n);
 
     if (!error && round == 0 && n)
@@ -330,8 +342,15 @@ static struct error *try_round(struct safepoint *safepoint, unsigned round, stru
         const struct thread *thread = &threads[(skip + i) % n];
         if (monotonic_ns() >= deadline_ns)
             break;
-        if (thread->rank != THREAD_UNSTOPPABLE)
-            error = try_thread(safepoint, thread, tracee, deadline_ns, found);
+        if (thread->rank == THREAD_UNSTOPPABLE ||
+            (safepoint->forbidden && seccomp_is_on(thread->tid)))
+            continue;
+        error = try_thread(safepoint, thread, tracee, deadline_ns, found);
+        tried++;
+    }
+    if (!error && safepoint->forbidden && !tried) {
+        error = safepoint->forbidden;
+        safepoint->forbidden = NULL;
     }
     return error;
 }

@@ -5,6 +5,7 @@
 
 #include "arch/arch.h"
 #include "codemap.h"
+#include "seccomp.h"
 #include "tracee.h"
 
 struct safepoint {
@@ -12,6 +13,8 @@ struct safepoint {
     struct unwinder *unwinder;
     unsigned attempts;  /* threads stopped so far */
     char obstacle[256]; /* what was in the way at the last one */
+    struct seccomp seccomp;
+    struct error *forbidden; /* by the filter of a thread that was safe otherwise; owned */
 };
 
 struct error *safepoint_open(struct safepoint *, struct codemap *)
