@@ -2,8 +2,8 @@
  * made usable, and a thread is started; all else is that thread's doing (stub/).
  *
  * What a pyhot that is killed leaves behind: nothing.  Until the thread is started the borrowed
- * one unmaps the pages on its way back; from then on our thread waits STUB_PATIENCE_MS for us,
- * then closes and unmaps everything and ends. */
+ * one unmaps the pages on its way back; from then on our thread waits for us until it sees that we
+ * are dead, at most STUB_PATIENCE_MS, then closes and unmaps everything and ends. */
 #include "inject.h"
 
 #include <errno.h>
@@ -15,8 +15,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "borrow.h"
 #include "channel.h"
@@ -31,7 +33,13 @@
 #define MFD_NOEXEC_SEAL 8u
 #endif
 
-enum { STUB_PATIENCE_MS = 3000, PAGE = 4096, POLL_NS = 100000 };
+enum { PAGE = 4096, POLL_NS = 100000 };
+
+#ifdef PYHOT_FAULTS /* beyond every test: there our death has to be noticed */
+enum { STUB_PATIENCE_MS = 600000 };
+#else
+enum { STUB_PATIENCE_MS = 3000 };
+#endif
 
 static struct error *ended(const struct target *target)
 {
@@ -73,6 +81,17 @@ unsigned inject_memfd_flags(void)
     return probe >= 0 ? flags | MFD_NOEXEC_SEAL : flags;
 }
 
+static pid_t our_pid_there(const struct target *target)
+{
+    char path[64];
+    struct stat ours, theirs;
+
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", (int)target->pid);
+    return !stat("/proc/self/ns/pid", &ours) && !stat(path, &theirs) && ours.st_ino == theirs.st_ino
+               ? getpid()
+               : 0;
+}
+
 static size_t shared_size(const struct pyhot_request *request)
 {
     size_t size = offsetof(struct stub_shared, request) + request->size;
@@ -99,6 +118,7 @@ static struct stub_params stub_params(const struct target *target, const struct 
         .memfd_flags = inject_memfd_flags(),
         .shared_size = (uint32_t)shared_size(request),
         .patience_ms = STUB_PATIENCE_MS,
+        .pyhot = our_pid_there(target),
         .debugger = target->debugger ? debugger_visible(target->pid) : STUB_NO_DEBUGGER,
         .status = "/proc/thread-self/status",
         .untraced = "TracerPid:\t0\n",
@@ -441,6 +461,9 @@ static struct error *meet(struct injection *injection, const struct target *targ
     if (injection->channel < 0)
         return error_errno(EXIT_CANNOT_ATTACH, "no-channel", errno,
                            "cannot take the pipe from process %d", (int)target->pid);
+    uint32_t stage = STUB_WAIT;
+    if (atomic_compare_exchange_strong(&shared->go, &stage, STUB_TAKEN))
+        stage = STUB_TAKEN;
     fault_point("channel-taken");
     if (!python->loaded_agent)
         error = fill_agent(target, stub.agent_fd);
@@ -449,8 +472,7 @@ static struct error *meet(struct injection *injection, const struct target *targ
     fill_shared(shared, python, &stub, request);
     fault_point("filled");
 
-    uint32_t waiting = STUB_WAIT;
-    if (!atomic_compare_exchange_strong(&shared->go, &waiting, STUB_GO))
+    if (stage != STUB_TAKEN || !atomic_compare_exchange_strong(&shared->go, &stage, STUB_GO))
         return late(target, "pyhot was too slow, and the thread it had started ended");
     wake(&shared->go);
     fault_point("go");

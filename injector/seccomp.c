@@ -56,6 +56,7 @@ const struct seccomp_call seccomp_calls[] = {
     {CALL(mmap), SECCOMP_NEEDED, {{3, PROT_READ | PROT_WRITE}, {4, MAP_SHARED}}},
     {CALL(pipe2), SECCOMP_NEEDED, {{2, O_CLOEXEC | O_NONBLOCK}}},
     {CALL(poll), SECCOMP_NEEDED, {}},
+    {CALL(kill), SECCOMP_MAY_FAIL, {{2, 0}}}, /* is pyhot alive? */
     {CALL(futex), SECCOMP_NEEDED, {{2, FUTEX_WAIT}}},
     {CALL(futex), SECCOMP_NEEDED, {{2, FUTEX_WAKE}}},
     {CALL(close), SECCOMP_NEEDED, {}},

@@ -32,7 +32,7 @@ while True:
 CALLS = {
     "mmap": 9, "munmap": 11, "rt_sigreturn": 15, "mprotect": 10, "rt_sigaction": 13,
     "rt_sigprocmask": 14, "clone3": 435, "clone": 56, "futex": 202, "set_robust_list": 273,
-    "rseq": 334, "gettid": 186, "memfd_create": 319, "ftruncate": 77, "pipe2": 293, "poll": 7,
+    "rseq": 334, "gettid": 186, "memfd_create": 319, "ftruncate": 77, "pipe2": 293, "poll": 7, "kill": 62,
     "close": 3, "brk": 12, "mremap": 25, "getrandom": 318, "madvise": 28, "exit": 60,
     "openat": 257, "read": 0, "newfstatat": 262, "fstat": 5, "getcwd": 79, "prctl": 157,
     "write": 1, "clock_nanosleep": 230, "clock_gettime": 228, "getpid": 39, "lseek": 8,

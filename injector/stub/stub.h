@@ -46,6 +46,7 @@ struct stub_params {
     uint32_t memfd_flags;
     uint32_t shared_size;
     uint32_t patience_ms; /* how long to wait for `go` */
+    int32_t pyhot;        /* its pid in the target's pid namespace; 0: it is not of that one */
     uint32_t debugger;    /* enum stub_debugger */
     char shared_name[12], agent_name[16];
     char status[28], untraced[16]; /* a file, and a line of it when no debugger traces us */
@@ -69,7 +70,8 @@ struct stub_private {
 };
 
 enum { STUB_PATH_MAX = 4096 };
-enum stub_go { STUB_WAIT = 0, STUB_GO, STUB_GAVE_UP };
+/* TAKEN: pyhot has the pipe's read end, our thread may close its own. */
+enum stub_go { STUB_WAIT = 0, STUB_TAKEN, STUB_GO, STUB_GAVE_UP };
 enum stub_outcome { STUB_LOADING = 0, STUB_ENTERED, STUB_NOT_LOADED };
 
 struct stub_shared {

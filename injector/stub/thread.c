@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -86,16 +87,36 @@ static long make_descriptors(const struct stub_params *params, struct stub_priva
     return status;
 }
 
+/* A dead pyhot has closed its end of the pipe; before it had taken that, its number is free, if
+ * nobody else has been given it.  What is not known to be dead is waited for. */
+static int is_pyhot_dead(const struct stub_params *params, const struct stub_private *own)
+{
+    struct pollfd end = {.fd = own->channel[1], .events = 0};
+
+    if (own->channel[0] < 0)
+        return stub_syscall(SYS_poll, word(&end), 1, 0, 0, 0, 0) == 1 && end.revents & POLLERR;
+    return params->pyhot &&
+           stub_syscall(SYS_kill, (uint64_t)params->pyhot, 0, 0, 0, 0, 0) == -ESRCH;
+}
+
 /* True when pyhot has filled the shared memory and the agent's file; false when it is dead, or so
  * slow that it must count as dead.  It learns of that: one of the two is first. */
-static int wait_for_go(const struct stub_params *params, struct stub_shared *shared)
+static int wait_for_go(const struct stub_params *params, struct stub_private *own,
+                       struct stub_shared *shared)
 {
-    while (atomic_load(&shared->go) == STUB_WAIT) {
-        uint32_t waiting = STUB_WAIT;
-        if (wait_on(&shared->go, 0, STUB_WAIT, params->patience_ms) == -ETIMEDOUT)
-            atomic_compare_exchange_strong(&shared->go, &waiting, STUB_GAVE_UP);
+    enum { LOOK_MS = 20 };
+    uint32_t go, waited_ms = 0;
+
+    while ((go = atomic_load(&shared->go)) == STUB_WAIT || go == STUB_TAKEN) {
+        if (wait_on(&shared->go, 0, go, LOOK_MS) != -ETIMEDOUT)
+            continue;
+        waited_ms += LOOK_MS;
+        if (go == STUB_TAKEN)
+            close_fd(&own->channel[0]);
+        if (waited_ms >= params->patience_ms || is_pyhot_dead(params, own))
+            atomic_compare_exchange_strong(&shared->go, &go, STUB_GAVE_UP);
     }
-    return atomic_load(&shared->go) == STUB_GO;
+    return go == STUB_GO;
 }
 
 static void *load_agent(const struct stub_params *params, struct stub_shared *shared)
@@ -184,7 +205,7 @@ int stub_thread(const struct stub_params *params, struct stub_private *own)
     } else {
         struct stub_shared *shared = (struct stub_shared *)at;
         atomic_store(&own->stage, STUB_READY);
-        int go = wait_for_go(params, shared);
+        int go = wait_for_go(params, own, shared);
         close_fd(&own->shared_fd);
         close_fd(&own->channel[0]);
         if (go)
