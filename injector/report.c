@@ -33,7 +33,7 @@ static struct sheet sheet_for(const struct options *options, struct json_object 
     };
 }
 
-static void print_json(struct json_object *object)
+void report_json(struct json_object *object)
 {
     puts(json_object_to_json_string_ext(object,
                                         JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -309,7 +309,7 @@ void report_attach(const struct options *options, struct json_object *result)
     struct json_object *modules = member_list(result, "modules");
 
     if (options->json) {
-        print_json(result);
+        report_json(result);
         return;
     }
     if (!is_worth_saying(options, result))
@@ -323,94 +323,6 @@ void report_attach(const struct options *options, struct json_object *result)
     print_remap(&sheet, member_object(result, "remap"));
     if (sheet.verbose)
         print_details(&sheet, result);
-}
-
-bool report_is_stale(struct json_object *module)
-{
-    return !strcmp(member_text(module, "state"), "stale");
-}
-
-static void print_stale_module(const struct sheet *sheet, struct json_object *module)
-{
-    struct json_object *changes = member_list(module, "changes");
-    const char *state = member_text(module, "state");
-
-    print_painted(sheet->out, sheet->color, PAINT_BOLD, member_text(module, "name"));
-    putc(' ', sheet->out);
-    print_painted(sheet->out, sheet->color, report_is_stale(module) ? PAINT_WARNING : PAINT_NONE,
-                  state);
-    if (*member_text(module, "file")) {
-        fputs(": ", sheet->out);
-        print_safe(sheet->out, member_text(module, "file"), false);
-    }
-    putc('\n', sheet->out);
-    for (size_t i = 0; i < list_length(changes); i++) {
-        struct json_object *change = json_object_array_get_idx(changes, i);
-
-        fprintf(sheet->out, "  %-8s %-9s ", member_text(change, "change"),
-                member_text(change, "kind"));
-        print_safe(sheet->out, member_text(change, "name"), false);
-        putc('\n', sheet->out);
-    }
-}
-
-static void print_stale_object(const struct sheet *sheet, struct json_object *object)
-{
-    struct json_object *holders = member_list(object, "held_by");
-    const char *kind = member_text(object, "kind");
-
-    fputs("old ", sheet->out);
-    print_painted(sheet->out, sheet->color, PAINT_BOLD, member_text(object, "object"));
-    if (*kind)
-        fprintf(sheet->out, " (%s)", kind);
-    if (member_number(object, "count") > 1)
-        fprintf(sheet->out, ", %" PRId64 " of them", member_number(object, "count"));
-    fputs(list_length(holders) ? ", held by\n" : "\n", sheet->out);
-    for (size_t i = 0; i < list_length(holders); i++) {
-        struct json_object *holder = json_object_array_get_idx(holders, i);
-
-        fputs("  ", sheet->out);
-        print_safe(sheet->out, member_text(holder, "path"), false);
-        if (*member_text(holder, "kind"))
-            fprintf(sheet->out, " (%s)", member_text(holder, "kind"));
-        putc('\n', sheet->out);
-    }
-}
-
-/* Modules that cannot be compared are told when they were asked for, or with -v. */
-static bool is_module_told(const struct options *options, struct json_object *module)
-{
-    const char *state = member_text(module, "state");
-
-    return report_is_stale(module) || !strcmp(state, "unreadable") || options->modules.n ||
-           options->verbose;
-}
-
-void report_stale(const struct options *options, struct json_object *result)
-{
-    struct sheet sheet = sheet_for(options, result);
-    struct json_object *modules = member_list(result, "modules");
-    struct json_object *objects = member_list(result, "objects");
-    size_t n_stale = 0;
-
-    if (options->json) {
-        print_json(result);
-        return;
-    }
-    if (options->quiet)
-        return;
-    for (size_t i = 0; i < list_length(modules); i++) {
-        struct json_object *module = json_object_array_get_idx(modules, i);
-
-        n_stale += report_is_stale(module);
-        if (is_module_told(options, module))
-            print_stale_module(&sheet, module);
-    }
-    for (size_t i = 0; i < list_length(objects); i++)
-        print_stale_object(&sheet, json_object_array_get_idx(objects, i));
-    print_count(sheet.out, list_length(modules), "module");
-    fprintf(sheet.out, " compared in %" PRId64 " (python %s): %zu stale\n", sheet.pid, sheet.python,
-            n_stale);
 }
 
 static void print_place(const struct sheet *sheet, struct json_object *frame)
@@ -470,7 +382,7 @@ void report_where(const struct options *options, struct json_object *result)
     size_t n;
 
     if (options->json) {
-        print_json(result);
+        report_json(result);
         return;
     }
     if (options->quiet)
@@ -514,7 +426,7 @@ void report_processes(const struct options *options, struct json_object *result)
     struct json_object *processes = member_list(result, "processes");
 
     if (options->json) {
-        print_json(result);
+        report_json(result);
         return;
     }
     if (!options->quiet)
@@ -543,7 +455,7 @@ void report_tree(struct json_object *processes, enum exit_status status)
 
     json_object_object_add(whole, "processes", json_object_get(processes));
     json_object_object_add(whole, "exit", json_object_new_int(status));
-    print_json(whole);
+    report_json(whole);
     json_object_put(whole);
 }
 
@@ -552,7 +464,7 @@ void report_error(const struct options *options, const struct error *error)
     if (options->json) {
         struct json_object *object = report_error_object(options, error);
 
-        print_json(object);
+        report_json(object);
         json_object_put(object);
         return;
     }

@@ -18,6 +18,9 @@ void report_processes(const struct options *, struct json_object *result);
  * error object on stdout. */
 void report_error(const struct options *, const struct error *);
 
+/* One line of stdout. */
+void report_json(struct json_object *);
+
 /* The error object of section 5; owned by the caller. */
 struct json_object *report_error_object(const struct options *, const struct error *);
 

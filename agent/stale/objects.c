@@ -165,10 +165,11 @@ static int join(PyObject *entry, size_t count, PyObject *held_by)
 }
 
 /* Takes the reference to `held_by`. */
-static int report(struct survey *survey, PyObject *name, const char *kind, size_t count,
-                  PyObject *held_by)
+static int report(struct survey *survey, const struct generation *generation, const char *kind,
+                  size_t count, PyObject *held_by)
 {
     Py_ssize_t n = PyList_Size(survey->report);
+    PyObject *name = generation->name;
     PyObject *last = n ? PyList_GetItem(survey->report, n - 1) : NULL, *entry;
     int result;
 
@@ -178,8 +179,8 @@ static int report(struct survey *survey, PyObject *name, const char *kind, size_
         Py_DecRef(held_by);
         return result;
     }
-    entry = Py_BuildValue("{s:O,s:s,s:n,s:N}", "object", name, "kind", kind, "count",
-                          (Py_ssize_t)count, "held_by", held_by);
+    entry = Py_BuildValue("{s:O,s:O,s:s,s:n,s:N}", "object", name, "module", generation->module,
+                          "kind", kind, "count", (Py_ssize_t)count, "held_by", held_by);
     result = entry ? PyList_Append(survey->report, entry) : -1;
     Py_DecRef(entry);
     return result;
@@ -208,8 +209,7 @@ static int report_target(struct survey *survey, struct generation *generation)
         return result;
     }
     generation->alive = true;
-    return report(survey, generation->name, is_type(target->object) ? "class" : "function", 1,
-                  held_by);
+    return report(survey, generation, is_type(target->object) ? "class" : "function", 1, held_by);
 }
 
 static int add_sample(struct survey *survey, PyObject *held_by, uint32_t node, PyObject *class)
@@ -234,7 +234,7 @@ static int report_instances(struct survey *survey, const struct generation *gene
         Py_DecRef(held_by);
         return -1;
     }
-    return report(survey, generation->name, "instance", target->instances, held_by);
+    return report(survey, generation, "instance", target->instances, held_by);
 }
 
 static int search(struct survey *survey)

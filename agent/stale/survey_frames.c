@@ -5,14 +5,21 @@
 
 /* --- threads */
 
+static PyObject *module_of(PyObject *globals)
+{
+    PyObject *name = dict_get(globals, "__name__");
+
+    return name ? name : Py_None;
+}
+
 static int report_frame(struct survey *survey, const struct running_frame *frame, PyObject *name)
 {
     PyObject *title = frame_title(frame);
     PyObject *entry =
-        title ? Py_BuildValue("{s:O,s:s,s:i,s:[{s:O,s:s}],s:O,s:O,s:O,s:l}", "object", name, "kind",
-                              "frame", "count", 1, "held_by", "path", title, "kind", "frame",
-                              "thread", frame->thread, "function", frame->function, "file",
-                              frame->file, "line", frame->line)
+        title ? Py_BuildValue("{s:O,s:O,s:s,s:i,s:[{s:O,s:s}],s:O,s:O,s:O,s:l}", "object", name,
+                              "module", module_of(frame->globals), "kind", "frame", "count", 1,
+                              "held_by", "path", title, "kind", "frame", "thread", frame->thread,
+                              "function", frame->function, "file", frame->file, "line", frame->line)
               : NULL;
     int result = entry ? PyList_Append(survey->report, entry) : -1;
 
@@ -96,10 +103,10 @@ static int add_generator(struct survey *survey, PyObject *entry, PyObject *held_
 static int report_generators(struct survey *survey, const struct suspended *items, size_t n)
 {
     PyObject *held_by = PyList_New(0), *count = NULL;
-    PyObject *entry =
-        held_by ? Py_BuildValue("{s:O,s:s,s:i,s:O,s:O}", "object", items->name, "kind", "frame",
-                                "count", 0, "held_by", held_by, "suspended", Py_True)
-                : NULL;
+    PyObject *entry = held_by ? Py_BuildValue("{s:O,s:O,s:s,s:i,s:O,s:O}", "object", items->name,
+                                              "module", items->module, "kind", "frame", "count", 0,
+                                              "held_by", held_by, "suspended", Py_True)
+                              : NULL;
     int result = entry ? 0 : -1;
     Py_ssize_t found = 0;
 

@@ -199,13 +199,14 @@ static void test_stale(void **state)
         "m.py\",\"state\":"
         "\"stale\",\"changes\":[{\"name\":\"C.f\",\"change\":\"changed\",\"kind\":\"function\"}]},"
         "{\"name\":\"os\",\"file\":\"/os.py\",\"state\":\"fresh\",\"changes\":[]}],"
-        "\"objects\":[{\"object\":\"m.C\",\"kind\":\"class\",\"count\":2,\"held_by\":"
+        "\"objects\":[{\"object\":\"m.C\",\"module\":\"m\",\"kind\":\"class\",\"count\":2,\"held_"
+        "by\":"
         "[{\"path\":\"app.REGISTRY['c']\",\"kind\":\"dict\"}]}],\"exit\":0}",
-        "m stale: /m.py\n"
+        "m  stale  /m.py\n"
         "  changed  function  C.f\n"
-        "old m.C (class), 2 of them, held by\n"
-        "  app.REGISTRY['c'] (dict)\n"
-        "2 modules compared in 42 (python 3.11.2): 1 stale\n");
+        "  old      class     C  2 generations\n"
+        "             held by app.REGISTRY['c']\n"
+        "2 modules compared in 42 (python 3.11.2): 1 stale; 1 kind of old objects\n");
 }
 
 static void print_given_error(const struct options *options, struct json_object *unused)
