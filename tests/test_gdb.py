@@ -161,7 +161,7 @@ def test_attach_and_list_stale(python, edited):
     target = edited(python)
     output = gdb("pyhot list-stale", "pyhot attach mod", "printf \"exit %d\\n\", $pyhot_exit",
                  pid=target.pid, before=sysroot(python))
-    assert "mod stale" in output and "changed  function  answer" in output, output
+    assert "mod  stale" in output and "changed  function  answer" in output, output
     assert "mod reloaded in %d" % target.pid in output, output
     assert "exit 0\n" in output, output
     check_reloaded(target)
