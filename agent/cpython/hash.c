@@ -129,3 +129,21 @@ bool hash_formulas_known(void)
         known = try_formulas() ? YES : NO;
     return known == YES;
 }
+
+bool hash_without_python(PyObject *object, Py_hash_t *hash)
+{
+    static PyTypeObject *const plain[] = {&PyLong_Type, &PyUnicode_Type, &PyBytes_Type,
+                                          &PyFloat_Type};
+
+    if (hashed_by_address(object)) {
+        *hash = hash_pointer(object);
+        return true;
+    }
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+        if (type_of(object)->tp_hash == plain[i]->tp_hash) {
+            *hash = PyObject_Hash(object);
+            return true;
+        }
+    }
+    return false;
+}

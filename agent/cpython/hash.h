@@ -33,4 +33,8 @@ static inline bool hashed_by_address(const PyObject *o)
 bool tuple_caches_hash(void);
 Py_hash_t *tuple_cached_hash(PyObject *tuple);
 
+/* The hash of an object whose type computes it in C from its address, or from what it contains
+ * as int, str, bytes and float do (members of IntEnum too).  False: the type may run Python. */
+bool hash_without_python(PyObject *, Py_hash_t *);
+
 #endif

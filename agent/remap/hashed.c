@@ -312,13 +312,15 @@ static bool new_hash(const struct table *table, const PyObject *object, Py_hash_
 static bool renew(struct remap *r, const struct table *table, PyObject **key, Py_hash_t *hash)
 {
     ptrdiff_t found = keys_find(r, *key);
+    Py_hash_t before, after;
 
     if (found < 0) {
         new_hash(table, *key, hash);
         return false;
     }
-    if (hashed_by_address(r->keys[found].old) && hashed_by_address(r->keys[found].new_))
-        *hash = hash_pointer(r->keys[found].new_);
+    if (hash_without_python(r->keys[found].old, &before) &&
+        hash_without_python(r->keys[found].new_, &after))
+        *hash = after;
     replace(key, r->keys[found].new_);
     return true;
 }

@@ -44,20 +44,16 @@ static bool plain_hash(PyObject *o, Py_hash_t *hash)
 
 static enum rehash change_of_key(const struct key *k, const Py_hash_t *stored, struct lane *lane)
 {
-    lane->known = hashed_by_address(k->old);
-    if (lane->known)
-        lane->before = hash_pointer(k->old);
-    else if (stored) {
-        lane->known = true;
-        lane->before = *stored;
-    }
-    /* An object that hashes by its contents has the same ones: that is its own say. */
-    if (!hashed_by_address(k->old) || !hashed_by_address(k->new_)) {
+    lane->known = hash_without_python(k->old, &lane->before);
+    /* What a method of the class computes is the same: that is its own say. */
+    if (!lane->known || !hash_without_python(k->new_, &lane->after)) {
+        if (stored)
+            lane->before = *stored;
+        lane->known |= stored != NULL;
         lane->after = lane->before;
         return REHASH_SAME;
     }
-    lane->after = hash_pointer(k->new_);
-    return REHASH_CHANGED;
+    return lane->before == lane->after ? REHASH_SAME : REHASH_CHANGED;
 }
 
 static enum rehash no_memory(void)
