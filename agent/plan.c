@@ -23,7 +23,8 @@ struct edit {
     PyObject *key;   /* EDIT_DICT, EDIT_TYPE; of EDIT_REPLACE the element;
                         of EDIT_RENAME the old one */
     PyObject *value; /* of EDIT_DICT, EDIT_TYPE NULL: delete */
-    PyObject *old;   /* what was there before the commit; NULL: nothing */
+    PyObject *old;   /* what was there before the commit; NULL: nothing.  Of EDIT_DICT and
+                        EDIT_TYPE borrowed from plan->replaced */
     bool take;       /* of EDIT_RENAME: also over an entry that has the key */
     bool done;       /* changed something that undo has to take back */
 };
@@ -32,6 +33,7 @@ struct plan {
     struct remap *remap;
     struct edit *edits;
     size_t n_edits, cap_edits;
+    PyObject *replaced; /* list: what entries held; the engine counts it as ours */
     bool resolved, verified;
 };
 
@@ -44,8 +46,9 @@ struct plan *plan_new(void)
         return NULL;
     }
     plan->remap = remap_new();
-    if (!plan->remap) {
-        free(plan);
+    plan->replaced = plan->remap ? PyList_New(0) : NULL;
+    if (!plan->replaced || remap_exclude(plan->remap, plan->replaced) < 0) {
+        plan_free(plan);
         return NULL;
     }
     return plan;
@@ -56,7 +59,8 @@ static void edit_clear(struct edit *edit)
     Py_DecRef(edit->container);
     Py_DecRef(edit->key);
     Py_DecRef(edit->value);
-    Py_DecRef(edit->old);
+    if (edit->kind != EDIT_DICT && edit->kind != EDIT_TYPE)
+        Py_DecRef(edit->old);
 }
 
 void plan_free(struct plan *plan)
@@ -66,6 +70,7 @@ void plan_free(struct plan *plan)
     remap_free(plan->remap);
     for (size_t i = 0; i < plan->n_edits; i++)
         edit_clear(&plan->edits[i]);
+    Py_DecRef(plan->replaced);
     free(plan->edits);
     free(plan);
 }
@@ -243,22 +248,24 @@ static int type_store(PyObject *type, PyObject *name, PyObject *value)
 }
 
 /* Remembers what the entry holds now.  1: held, 0: not, -1: exception. */
-static int remember_old(struct edit *edit)
+static int remember_old(struct plan *plan, struct edit *edit)
 {
-    PyObject *dict = edit->container;
+    PyObject *dict = edit->container, *old;
 
     if (edit->kind == EDIT_TYPE)
         dict = ((PyTypeObject *)edit->container)->tp_dict;
-    edit->old = PyDict_GetItemWithError(dict, edit->key);
-    Py_IncRef(edit->old);
-    if (!edit->old && PyErr_Occurred())
+    old = PyDict_GetItemWithError(dict, edit->key);
+    if (!old)
+        return PyErr_Occurred() ? -1 : 0;
+    if (PyList_Append(plan->replaced, old) < 0)
         return -1;
-    return edit->old != NULL;
+    edit->old = old; /* the list's reference */
+    return 1;
 }
 
-static int apply_entry(struct edit *edit)
+static int apply_entry(struct plan *plan, struct edit *edit)
 {
-    int held = remember_old(edit);
+    int held = remember_old(plan, edit);
 
     if (held < 0)
         return -1;
@@ -375,7 +382,7 @@ int plan_commit(struct plan *plan)
     bool complete;
 
     for (size_t i = 0; i < plan->n_edits; i++) {
-        if (is_entry(&plan->edits[i]) && apply_entry(&plan->edits[i]) < 0) {
+        if (is_entry(&plan->edits[i]) && apply_entry(plan, &plan->edits[i]) < 0) {
             undo_edits(plan, i + 1);
             return -1;
         }
