@@ -27,9 +27,14 @@
 /* What an opcode's argument means. */
 enum arg_kind { ARG_PLAIN, ARG_NAME, ARG_CONST, ARG_LOCAL, ARG_JUMP, ARG_JUMP_ABSOLUTE };
 
+/* The argument of LOAD_COMMON_CONSTANT (CONSTANT_* in 3.15's pycore_opcode_utils.h, which says
+ * that it only grows): from 7 on None, "", True, False, -1; classes and functions before. */
+enum { COMMON_NONE = 7, COMMON_EMPTY, COMMON_TRUE, COMMON_FALSE, COMMON_MINUS_ONE, N_COMMON };
+
 static struct {
     bool ready;
-    int extended_arg, cache, nop;
+    int extended_arg, cache, nop, common_constant;
+    PyObject *common[N_COMMON]; /* those that are constants: NULL otherwise */
     unsigned char kind[MAX_OPCODE], arg[MAX_OPCODE], shift[MAX_OPCODE];
     bool backward[MAX_OPCODE], no_fallthrough[MAX_OPCODE], intrinsic[MAX_OPCODE];
 } table;
@@ -146,6 +151,7 @@ static void read_opmap(PyObject *opmap)
     table.extended_arg = opcode_number(opmap, "EXTENDED_ARG");
     table.cache = opcode_number(opmap, "CACHE");
     table.nop = opcode_number(opmap, "NOP");
+    table.common_constant = opcode_number(opmap, "LOAD_COMMON_CONSTANT");
     if (opcode_number(opmap, "CALL_INTRINSIC_1") >= 0)
         table.intrinsic[opcode_number(opmap, "CALL_INTRINSIC_1")] = true;
     if (minor >= 11)
@@ -170,6 +176,23 @@ static PyObject *copy_opmap(PyObject *tables)
     return NULL;
 }
 
+/* Kept for as long as the process lives, as the rest of the table. */
+static int make_common_constants(void)
+{
+    if (table.common[COMMON_NONE] || cpython_minor() < 15)
+        return 0;
+    table.common[COMMON_EMPTY] = PyUnicode_FromString("");
+    table.common[COMMON_TRUE] = PyBool_FromLong(1);
+    table.common[COMMON_FALSE] = PyBool_FromLong(0);
+    table.common[COMMON_MINUS_ONE] = PyLong_FromLong(-1);
+    for (size_t i = COMMON_EMPTY; i < N_COMMON; i++) {
+        if (!table.common[i])
+            return -1;
+    }
+    table.common[COMMON_NONE] = Py_None;
+    return 0;
+}
+
 static int read_table(void)
 {
     PyObject *tables, *opmap;
@@ -179,7 +202,7 @@ static int read_table(void)
     tables = opcode_tables();
     if (!tables)
         return -1;
-    opmap = copy_opmap(tables);
+    opmap = make_common_constants() == 0 ? copy_opmap(tables) : NULL;
     if (opmap) {
         read_opmap(opmap);
         set_arg_kind(tables, "hasname", ARG_NAME);
@@ -237,6 +260,10 @@ static void resolve_argument(const struct bytecode *code, struct instruction *in
         break;
     }
     in->kind = table.kind[in->opcode];
+    if (in->opcode == table.common_constant && in->arg < N_COMMON && table.common[in->arg]) {
+        in->kind = OP_LOAD_CONST;
+        in->value = table.common[in->arg];
+    }
     if (table.intrinsic[in->opcode] && in->arg == INTRINSIC_IMPORT_STAR)
         in->kind = OP_IMPORT_STAR;
 }
