@@ -139,6 +139,13 @@ STATE = [
         assert star.FLAG is True and star.NAME == "two" and star.LIST == [2]
         assert (own.LIMIT, own.FLAG, own.NAME) == (1, False, "one") and pkg.inner.LIMIT == 1
         '''),
+    case("version_imported_elsewhere", {"mod.py": '''
+        """The {{old||new}} text."""
+        __version__ = "{{1||2}}"
+        ''', "pkg.py": "from mod import __version__\n"}, "import mod, pkg", '''
+        assert pkg.__version__ == mod.__version__ == "2" and mod.__doc__ == "The new text."
+        assert pkg.__doc__ is None
+        '''),
     case("value_changed_by_the_importer_stays", '''
         LIMIT = {{1000||2000}}
         ''', "from mod import LIMIT\nLIMIT = 5", "assert LIMIT == 5"),
@@ -238,6 +245,68 @@ REGISTRIES = [
         ''', '''
         atexit._run_exitfuncs()
         assert mod.out == ["only", ("new", ("mine",)), "last 2", ("new", ())], mod.out
+        '''),
+    case("methods_and_partials_elsewhere", {"hub.py": "HOOKS = []\n", "mod.py": '''
+        import functools
+        from hub import HOOKS
+        class Plugin:
+            def __init__(self, name):
+                self.name = name
+            def run(self, n=0):
+                return self.name, n, {{1||2}}
+        def f(x):
+            return x, {{1||2}}
+        plugin = Plugin("own")
+        HOOKS.append(plugin.run)
+        HOOKS.append(functools.partial(plugin.run, 1))
+        HOOKS.append(Plugin("other").run)
+        HOOKS.append(("f", functools.partial(f, 1)))
+        HOOKS.append(("plugin", Plugin("third")))
+        {{||HOOKS.append(Plugin("new").run)}}
+        '''}, "import mod, hub; third = hub.HOOKS[4][1]", '''
+        assert len(hub.HOOKS) == 6, hub.HOOKS
+        assert [hook() for hook in hub.HOOKS[:3]] == [("own", 0, 2), ("own", 1, 2), ("other", 0, 2)]
+        assert hub.HOOKS[3][1]() == (1, 2) and hub.HOOKS[4][1] is third and third.run()[2] == 2
+        assert hub.HOOKS[5]() == ("new", 0, 2)
+        '''),
+    case("exit_methods", '''
+        import atexit, functools
+        out = []
+        class Store:
+            def close(self, *args):
+                out.append(("{{old||new}}", args))
+        store = Store()
+        atexit.register(store.close)
+        atexit.register(functools.partial(store.close, 1))
+        atexit.register(Store().close, 2)
+        {{||atexit.register(store.close, 3)}}
+        ''', "import mod", '''
+        import atexit
+        atexit._run_exitfuncs()
+        assert sorted(mod.out) == [("new", ()), ("new", (1,)), ("new", (2,)), ("new", (3,))], mod.out
+        '''),
+    case("made_by_exec", {"hub.py": "KEPT = []\n", "mod.py": '''
+        TEMPLATE = "def made(x):\\n    return x + {{1||2}}\\n"
+        def make(name):
+            names = {"__name__": __name__}
+            exec(TEMPLATE.replace("made", name), names)
+            return names[name]
+        made = make("made")
+        TABLE = {"a": make("a")}
+        LIST = []
+        LIST.append(make("b"))
+        class K:
+            m = staticmethod(make("m"))
+        '''}, '''
+        import mod, hub
+        from mod import made
+        hub.KEPT.append(made)
+        a, m = mod.TABLE["a"], mod.K.m
+        mod.TABLE["mine"] = len
+        ''', '''
+        assert mod.made is made is hub.KEPT[0] and made(1) == 3
+        assert a is mod.TABLE["a"] and a(1) == 3 and mod.TABLE["mine"] is len
+        assert [f(1) for f in mod.LIST] == [3] and m(1) == 3 and m is mod.K.m
         '''),
     case("nested_tables", '''
         TABLE = {"get": {}, "post": []}
@@ -595,7 +664,7 @@ DISPLAYS = [
         def f(): return "f{{1||2}}"
         def g(): return "g{{1||2}}"
         LIMIT = {{1||2}}
-        TABLE = {"f": f, {{"old": g||"g": g}}, f: LIMIT}
+        TABLE = {"f": f, {{"old": g||"g": g}}, f: LIMIT, "now": f()}
         CONFIG = {"debug": False, "level": {{1||2}}, "limit": LIMIT, "gone": 1, "cache": {},
                   "inner": {"x": 1, "y": {{1||2}}, "list": [1{{||, 2}}]}}
         NAMES = {"a", {{"b"||"c"}}, "gone"}
@@ -613,8 +682,8 @@ DISPLAYS = [
         EMPTY["x"] = 1
         cache, inner = CONFIG["cache"], CONFIG["inner"]
         ''', '''
-        assert TABLE is mod.TABLE and list(TABLE) == ["f", "g", mod.f, "mine"], TABLE
-        assert TABLE["f"]() == "f2" and TABLE["g"]() == "g2" and TABLE[mod.f] == 2
+        assert TABLE is mod.TABLE and list(TABLE) == ["f", "g", mod.f, "now", "mine"], TABLE
+        assert TABLE["now"] == "f2" == TABLE["f"]() and TABLE["g"]() == "g2" and TABLE[mod.f] == 2
         assert CONFIG == {"debug": True, "level": 2, "limit": 2, "cache": {"k": 2}, "added": 1,
                           "inner": {"x": 1, "y": 2, "list": [1, 2, 9], "mine": 3}}, CONFIG
         assert CONFIG is mod.CONFIG and CONFIG["cache"] is cache and CONFIG["inner"] is inner

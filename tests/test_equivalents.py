@@ -172,6 +172,21 @@ FUNCTIONS = [
             pass
         assert log == ["IN", "OUT"], log
         '''),
+    case("singledispatch_with_another_overload", '''
+        import functools
+        @functools.singledispatch
+        def area(x):
+            return "any{{1||2}}"
+        @area.register(int)
+        def _(x):
+            return "int{{1||2}}"
+        {{||@area.register(str)
+        def _(x):
+            return "str"}}
+        ''', "from mod import area; area(1)", '''
+        assert (area(1), area(""), area(1.5)) == ("int2", "str", "any2")
+        assert report["remap"]["unaccounted"] == 0
+        '''),
     case("singledispatch_with_registrations_of_others", '''
         from functools import singledispatch
         @singledispatch
@@ -273,6 +288,23 @@ CLASSES = [
         assert high.value == 20 and high.text() == "High" and table[mod.Level.HIGH] == "h"
         assert Level(20) is high and Level.NEW.value == 4 and gone.name == "GONE"
         assert not hasattr(Level, "GONE")
+        '''),
+    case("enum_values_that_are_hashed", '''
+        import enum
+        class Priority(enum.IntEnum):
+            LOW = 1
+            HIGH = {{2||3}}
+        class Text(str, enum.Enum):
+            A = "{{a||aa}}"
+        ''', '''
+        from mod import Priority, Text
+        table = {Priority.HIGH: "high", Text.A: "a", (Text.A, 1): "pair"}
+        members = {Priority.HIGH, Text.A}
+        frozen = {frozenset([Priority.HIGH]): 1}
+        ''', '''
+        assert table[Priority.HIGH] == "high" == table[3] and table[Text.A] == "a" == table["aa"]
+        assert table[Text.A, 1] == "pair" and Text.A in members and 3 in members
+        assert frozen[frozenset([3])] == 1
         '''),
     case("flag_combinations", '''
         import enum
@@ -604,6 +636,25 @@ DECORATED = [
                 return self.extra() + {{10||20}}
         ''', "import mod; a = mod.A()", '''
         assert a.total() == 22 and mod.KNOWN == {"A": mod.A}
+        '''),
+    case("class_decorator_that_keeps_instances", '''
+        import functools
+        def singleton(cls):
+            instances = {}
+            @functools.wraps(cls)
+            def get(*args):
+                if cls not in instances:
+                    instances[cls] = cls(*args)
+                return instances[cls]
+            return get
+        @singleton
+        class Settings:
+            def __init__(self):
+                self.v = 1
+            def get(self):
+                return "{{old||new}}", self.v
+        ''', "from mod import Settings; s = Settings(); s.v = 7", '''
+        assert Settings() is s and s.get() == ("new", 7)
         '''),
     case("class_decorator_that_makes_another_class", '''
         def again(cls):

@@ -46,6 +46,13 @@ int merge_keep(struct pairing *, PyObject *old, PyObject *new_, PyObject *litera
  * equal immutable values, or tuples, bound methods and partials of such? */
 bool is_same_entry(const struct pairing *, PyObject *old, PyObject *new_);
 
+/* Pairs them if they are functions that exec() made under one name.  0, or -1. */
+int pair_private(struct pairing *, PyObject *old, PyObject *new_);
+
+/* Would `new_`, beside `old`, be another entry for the same?  As is_same_entry, and instances of
+ * one class, before and after, count as one. */
+bool is_repetition(const struct pairing *, PyObject *old, PyObject *new_);
+
 /* Are they instances of one class, before and after? */
 bool is_same_class(const struct pairing *, PyObject *old, PyObject *new_);
 

@@ -39,6 +39,8 @@ static int add_made(struct search *search)
     return status;
 }
 
+static bool is_made_itself(const struct search *, PyObject *element);
+
 /* Looks at the first field of functools.partial, its function (Modules/_functoolsmodule.c, 3.8
  * to 3.15), because the attribute cannot be asked for here. */
 static bool is_partial_of_made(const struct search *search, PyObject *element)
@@ -49,7 +51,7 @@ static bool is_partial_of_made(const struct search *search, PyObject *element)
     } *partial = (const void *)element;
 
     return search->partial && type_of(element) == search->partial &&
-           pointer_set_has(&search->made, partial->function);
+           is_made_itself(search, partial->function);
 }
 
 static bool is_made_itself(const struct search *search, PyObject *element)
@@ -121,14 +123,6 @@ static int collect_list(PyObject *object, void *arg)
     return 0;
 }
 
-/* Would `new_` be another entry for what `old` is? */
-static bool is_repetition(const struct search *search, PyObject *old, PyObject *new_)
-{
-    if (is_same_entry(search->pairing, old, new_))
-        return true;
-    return type_of(old) != type_of(new_) && is_same_class(search->pairing, old, new_);
-}
-
 /* The first unmatched entry that the new one at `i` repeats, or -1. */
 static Py_ssize_t repeated(const struct search *search, PyObject *list, Py_ssize_t i,
                            const char *matched)
@@ -139,7 +133,7 @@ static Py_ssize_t repeated(const struct search *search, PyObject *list, Py_ssize
         PyObject *old = PyList_GetItem(list, k);
 
         if (k != i && !matched[k] && old != new_ && !is_made(search, old) &&
-            is_repetition(search, old, new_))
+            is_repetition(search->pairing, old, new_))
             return k;
     }
     return -1;
@@ -161,7 +155,7 @@ static int remove_repeated(struct search *search, PyObject *list)
         if (old < 0)
             continue;
         matched[old] = 1;
-        if (!is_same_entry(search->pairing, PyList_GetItem(list, old), element))
+        if (type_of(PyList_GetItem(list, old)) != type_of(element)) /* an instance */
             status = merge_keep(search->pairing, PyList_GetItem(list, old), element, NULL);
         if (status == 0)
             status =

@@ -49,11 +49,40 @@ static bool is_lru_cache(PyObject *object)
     return is_exactly(object, "functools", "_lru_cache_wrapper");
 }
 
+bool is_private(PyObject *object)
+{
+    PyObject *globals, *name, *module;
+
+    if (type_of(object) != &PyFunction_Type)
+        return false;
+    globals = PyFunction_GetGlobals(object);
+    name = dict_get(globals, "__name__");
+    module = name && is_str(name) ? dict_lookup(PyImport_GetModuleDict(), name) : NULL;
+    return !module || !PyType_IsSubtype(type_of(module), &PyModule_Type) ||
+           PyModule_GetDict(module) != globals;
+}
+
+bool is_same_private(PyObject *old, PyObject *new_)
+{
+    PyObject *a, *b;
+    bool same;
+
+    if (!is_private(old) || !is_private(new_))
+        return false;
+    a = code_attribute(PyFunction_GetCode(old), "co_name");
+    b = code_attribute(PyFunction_GetCode(new_), "co_name");
+    same = a && b && PyUnicode_Compare(a, b) == 0;
+    PyErr_Clear();
+    Py_DecRef(a);
+    Py_DecRef(b);
+    return same;
+}
+
 static bool holds_definition(const struct pairing *pairing, PyObject *object, int depth)
 {
     if (depth > MAX_DEPTH)
         return false;
-    if (is_ours(pairing, object))
+    if (is_ours(pairing, object) || is_private(object))
         return true;
     if (type_of(object) == &PyFunction_Type)
         return wraps_definition(pairing, object, depth) ||
@@ -417,6 +446,23 @@ static int pair_tuples(const struct scope *scope, PyObject *old, PyObject *new_)
     return 0;
 }
 
+/* What decorates a class has its instances, which stay, where what decorates a function would
+ * have its results. */
+static bool closure_has_class(const struct pairing *pairing, PyObject *function)
+{
+    PyObject *closure = PyFunction_GetClosure(function);
+
+    for (Py_ssize_t i = 0; closure && i < PyTuple_Size(closure); i++) {
+        PyObject *value = PyCell_Get(PyTuple_GetItem(closure, i));
+        bool found = value && is_type(value) && is_ours(pairing, value);
+
+        Py_DecRef(value);
+        if (found)
+            return true;
+    }
+    return false;
+}
+
 static int pair_functions(const struct scope *scope, PyObject *old, PyObject *new_)
 {
     PyObject *old_code = PyFunction_GetCode(old), *new_code = PyFunction_GetCode(new_);
@@ -432,7 +478,8 @@ static int pair_functions(const struct scope *scope, PyObject *old, PyObject *ne
     if (is_ours(scope->pairing, old) && is_ours(scope->pairing, new_) &&
         pair_code_objects(scope, old_code, new_code) < 0)
         return -1;
-    keep_state = scope->unchanged && program_same(old_code, new_code) == 1;
+    keep_state = (scope->unchanged || closure_has_class(scope->pairing, old)) &&
+                 program_same(old_code, new_code) == 1;
     if (pair_cells(scope, old, new_, keep_state) < 0 ||
         pair_tuples(scope, PyFunction_GetDefaults(old), PyFunction_GetDefaults(new_)) < 0)
         return -1;
@@ -603,7 +650,7 @@ static bool is_from_source(const struct scope *scope, const struct binding *made
         return true;
     /* The closure of one and the same decorator. */
     return is_ours(scope->pairing, old) == is_ours(scope->pairing, new_) &&
-           (is_ours(scope->pairing, old) ||
+           (is_ours(scope->pairing, old) || is_private(old) ||
             program_same(PyFunction_GetCode(old), PyFunction_GetCode(new_)) == 1);
 }
 

@@ -13,7 +13,12 @@
 
 #include "source/display.h"
 
-enum state { STATE_GONE, STATE_SAME, STATE_OTHER };
+enum state {
+    STATE_GONE,
+    STATE_SAME,
+    STATE_COMPUTED, /* the same expression: what cannot change in place is new */
+    STATE_OTHER,
+};
 
 struct literal {
     const struct scope *scope;
@@ -172,7 +177,10 @@ static int describe_value(const struct literal *literal, PyObject *states, PyObj
     if (same < 0 || (a && pair_lambdas(literal, a, live, made) < 0))
         return -1;
     if (!a || same == 1 || !live || !made || a->kind < DISPLAY_LIST || a->kind != b->kind)
-        return set_state(states, key, same ? STATE_SAME : STATE_OTHER);
+        return set_state(states, key,
+                         !same                         ? STATE_OTHER
+                         : b->kind == DISPLAY_CONSTANT ? STATE_SAME
+                                                       : STATE_COMPUTED);
     inner = describe(literal, old, new_, live, made);
     if (!inner)
         return PyErr_Occurred() ? -1 : set_state(states, key, STATE_OTHER);
@@ -418,13 +426,11 @@ static bool is_gone(const struct pairing *pairing, PyObject *value)
 }
 
 /* What the name's place in the new container is to hold: borrowed. */
-static PyObject *value_to_keep(struct pairing *pairing, PyObject *live, PyObject *made, bool same)
+static PyObject *value_to_keep(struct pairing *pairing, PyObject *live, PyObject *made)
 {
     if (is_same_entry(pairing, live, made) ||
         (is_definition(pairing, live) && is_definition(pairing, made)))
         return made;
-    if (is_immutable(live) && is_immutable(made))
-        return same ? live : made;
     return live;
 }
 
@@ -441,7 +447,8 @@ static int carry_entry(struct pairing *pairing, PyObject *made, PyObject *key, P
                        PyObject *live, PyObject *state)
 {
     bool described = state && !is_int(state);
-    bool same = state && !described && PyLong_AsLong(state) == STATE_SAME;
+    long known = state && !described ? PyLong_AsLong(state) : STATE_OTHER;
+    bool same = known == STATE_SAME || known == STATE_COMPUTED;
     PyObject *kept;
 
     if (described)
@@ -450,9 +457,11 @@ static int carry_entry(struct pairing *pairing, PyObject *made, PyObject *key, P
         return 0;
     if (!live) /* taken out at run time; what is no part was registered by the new execution */
         return same ? PyDict_DelItem(made, key) : 0;
-    kept = value_to_keep(pairing, live, value, true);
-    if (kept == value)
+    if (known == STATE_COMPUTED && is_immutable(live) && is_immutable(value))
         return 0;
+    kept = value_to_keep(pairing, live, value);
+    if (kept == value)
+        return pair_private(pairing, live, value);
     return keep_value(pairing, live, value) < 0 ? -1 : PyDict_SetItem(made, key, kept);
 }
 
@@ -520,7 +529,11 @@ static int keep_elements(struct pairing *pairing, PyObject *live, PyObject *made
         if (k < 0)
             continue;
         was = PyList_GetItem(live, at + k);
-        kept = value_to_keep(pairing, was, value, true);
+        if (is_immutable(was) && is_immutable(value))
+            continue;
+        kept = value_to_keep(pairing, was, value);
+        if (kept == value && pair_private(pairing, was, value) < 0)
+            return -1;
         if (kept == value)
             continue;
         if (keep_value(pairing, was, value) < 0)

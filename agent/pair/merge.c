@@ -12,15 +12,16 @@
 
 #define MAX_DEPTH 50
 
-static bool same_entry(const struct pairing *, PyObject *old, PyObject *new_, int depth);
+static bool same_entry(const struct pairing *, PyObject *old, PyObject *new_, int depth,
+                       bool loose);
 
 static bool same_part(const struct pairing *pairing, PyObject *old, PyObject *new_,
-                      const char *name, int depth)
+                      const char *name, int depth, bool loose)
 {
     PyObject *a = builtin_attribute(old, partial_type(), name);
     PyObject *b = builtin_attribute(new_, partial_type(), name);
     bool same = a && b &&
-                (same_entry(pairing, a, b, depth + 1) ||
+                (same_entry(pairing, a, b, depth + 1, loose) ||
                  (is_dict(a) && is_dict(b) && !PyDict_Size(a) && !PyDict_Size(b)));
 
     Py_DecRef(a);
@@ -29,44 +30,52 @@ static bool same_part(const struct pairing *pairing, PyObject *old, PyObject *ne
 }
 
 /* A weakref.WeakMethod refers to the instance, and in _func_ref, a slot, to the function. */
-static bool same_referent(const struct pairing *pairing, PyObject *old, PyObject *new_, int depth)
+static bool same_referent(const struct pairing *pairing, PyObject *old, PyObject *new_, int depth,
+                          bool loose)
 {
     PyObject *a = weakref_target(old), *b = weakref_target(new_);
-    bool same = a && b && type_of(old) == type_of(new_) && same_entry(pairing, a, b, depth + 1);
+    bool same =
+        a && b && type_of(old) == type_of(new_) && same_entry(pairing, a, b, depth + 1, loose);
 
     if (!same || !is_exactly(old, "weakref", "WeakMethod"))
         return same;
     a = PyObject_GetAttrString(old, "_func_ref");
     b = PyObject_GetAttrString(new_, "_func_ref");
-    same = a && b && same_entry(pairing, a, b, depth + 1);
+    same = a && b && same_entry(pairing, a, b, depth + 1, loose);
     PyErr_Clear();
     Py_DecRef(a);
     Py_DecRef(b);
     return same;
 }
 
-static bool same_entry(const struct pairing *pairing, PyObject *old, PyObject *new_, int depth)
+/* `loose`: instances of one class, before and after, are the same. */
+static bool same_entry(const struct pairing *pairing, PyObject *old, PyObject *new_, int depth,
+                       bool loose)
 {
     if (old == new_ || pairing_origin(pairing, new_) == old ||
         remap_get(pairing->remap, new_) == old || same_value(old, new_) ||
-        is_same_identity(pairing, old, new_))
+        is_same_identity(pairing, old, new_) || is_same_private(old, new_))
         return true;
     if (depth == MAX_DEPTH)
         return false;
+    if (loose && type_of(old) != type_of(new_) && is_same_class(pairing, old, new_))
+        return true;
     if (type_of(old) == &PyMethod_Type && type_of(new_) == &PyMethod_Type)
-        return same_entry(pairing, PyMethod_Function(old), PyMethod_Function(new_), depth + 1) &&
-               same_entry(pairing, PyMethod_Self(old), PyMethod_Self(new_), depth + 1);
+        return same_entry(pairing, PyMethod_Function(old), PyMethod_Function(new_), depth + 1,
+                          loose) &&
+               same_entry(pairing, PyMethod_Self(old), PyMethod_Self(new_), depth + 1, loose);
     if (is_weakref(old) && is_weakref(new_))
-        return same_referent(pairing, old, new_, depth);
+        return same_referent(pairing, old, new_, depth, loose);
     if (is_partial(old) && is_partial(new_))
-        return same_part(pairing, old, new_, "func", depth) &&
-               same_part(pairing, old, new_, "args", depth) &&
-               same_part(pairing, old, new_, "keywords", depth);
+        return same_part(pairing, old, new_, "func", depth, loose) &&
+               same_part(pairing, old, new_, "args", depth, loose) &&
+               same_part(pairing, old, new_, "keywords", depth, loose);
     if (type_of(old) != &PyTuple_Type || type_of(new_) != &PyTuple_Type ||
         PyTuple_Size(old) != PyTuple_Size(new_))
         return false;
     for (Py_ssize_t i = 0; i < PyTuple_Size(old); i++) {
-        if (!same_entry(pairing, PyTuple_GetItem(old, i), PyTuple_GetItem(new_, i), depth + 1))
+        if (!same_entry(pairing, PyTuple_GetItem(old, i), PyTuple_GetItem(new_, i), depth + 1,
+                        loose))
             return false;
     }
     return true;
@@ -74,7 +83,12 @@ static bool same_entry(const struct pairing *pairing, PyObject *old, PyObject *n
 
 bool is_same_entry(const struct pairing *pairing, PyObject *old, PyObject *new_)
 {
-    return same_entry(pairing, old, new_, 0);
+    return same_entry(pairing, old, new_, 0, false);
+}
+
+bool is_repetition(const struct pairing *pairing, PyObject *old, PyObject *new_)
+{
+    return same_entry(pairing, old, new_, 0, true);
 }
 
 bool is_same_class(const struct pairing *pairing, PyObject *old, PyObject *new_)
@@ -119,12 +133,17 @@ int merge_keep(struct pairing *pairing, PyObject *old, PyObject *new_, PyObject 
     return status;
 }
 
+int pair_private(struct pairing *pairing, PyObject *old, PyObject *new_)
+{
+    return is_same_private(old, new_) && pairing_add(pairing, old, new_) < 0 ? -1 : 0;
+}
+
 /* A value that both have at the same place. */
 static int merge_present(struct pairing *pairing, PyObject *dict, PyObject *key, PyObject *old,
                          PyObject *new_)
 {
     if (is_same_entry(pairing, old, new_))
-        return 0;
+        return pair_private(pairing, old, new_);
     if (is_mergeable(pairing, old, new_))
         return merge_keep(pairing, old, new_, NULL);
     /* What others put there at run time stays, what this source put there follows. */
@@ -206,8 +225,11 @@ static int match_elements(struct pairing *pairing, PyObject *old, PyObject *new_
         Py_ssize_t at = find_element(pairing, old, matched, element, false);
 
         taken[i] = at >= 0 || is_literal(literals, element);
-        if (at >= 0)
-            matched[at] = 1;
+        if (at < 0)
+            continue;
+        matched[at] = 1;
+        if (pair_private(pairing, PyList_GetItem(old, at), element) < 0)
+            return -1;
     }
     for (Py_ssize_t i = 0; i < PyList_Size(new_); i++) {
         PyObject *element = PyList_GetItem(new_, i);

@@ -228,8 +228,10 @@ static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
 
     if (is_import_system(name) || (!binding && new_ == was) || old == new_)
         return 0;
-    if (is_description(name))
-        return pairing_set(scope->pairing, module->old_dict, name, new_);
+    if (is_description(name)) /* __version__ is imported elsewhere as other constants are */
+        return old && is_immutable(old) && is_immutable(new_)
+                   ? take_name(scope, name, old, new_, same_value(old, new_))
+                   : pairing_set(scope->pairing, module->old_dict, name, new_);
     if (!old) {
         if (PyList_Append(module->added, name) < 0)
             return -1;

@@ -88,6 +88,12 @@ bool is_ours(const struct pairing *, PyObject *object);
  * staticmethod, property, partial, a function with a closure, ...) that wraps one. */
 bool is_definition(const struct pairing *, PyObject *object);
 
+/* A function that runs in the dict of no loaded module: exec() made it. */
+bool is_private(PyObject *object);
+
+/* Two of those with one name. */
+bool is_same_private(PyObject *old, PyObject *new_);
+
 /* Pairs two definitions and what they hold.  0, or -1. */
 int pair_values(const struct scope *, PyObject *old, PyObject *new_);
 
