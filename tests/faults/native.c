@@ -23,7 +23,8 @@
 
 enum { WRONG_RESULT = -1, TOO_EARLY = -2, REGISTER_CHANGED = -3, ERRNO_CHANGED = -4 };
 
-/* ---- Waits that end by time.  *late_us: how much later than asked it ended. */
+/* ---- Waits that end by time.  *late_us: how much later than asked it ended, but for the time
+ * for which the thread could have run and other work had the processors. */
 
 static int64_t now_ns(void)
 {
@@ -37,27 +38,50 @@ static struct timespec milliseconds(int ms)
     return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
 }
 
-static int ended(int result, int expected, int64_t start_ns, int ms, int64_t *late_us)
+static int64_t waited_for_processor_ns(void)
 {
-    *late_us = (now_ns() - start_ns) / 1000 - ms * 1000LL;
+    long long runs, waits = 0;
+    FILE *file = fopen("/proc/thread-self/schedstat", "re");
+    if (file && fscanf(file, "%lld %lld", &runs, &waits) != 2)
+        waits = 0;
+    if (file)
+        fclose(file);
+    return waits;
+}
+
+struct start {
+    int64_t waited_ns, at_ns;
+};
+
+static struct start started(void)
+{
+    int64_t waited = waited_for_processor_ns();
+    return (struct start){waited, now_ns()};
+}
+
+static int ended(int result, int expected, struct start start, int ms, int64_t *late_us)
+{
+    int error = errno;
+    int64_t over_us = (now_ns() - start.at_ns) / 1000 - ms * 1000LL;
+    *late_us = over_us - (waited_for_processor_ns() - start.waited_ns) / 1000;
     if (result != expected)
-        return result < 0 ? errno : WRONG_RESULT;
+        return result < 0 ? error : WRONG_RESULT;
     /* Timers of poll and epoll_wait count in jiffies of a clock that may lag a little. */
-    return *late_us < -2000 ? TOO_EARLY : 0;
+    return over_us < -2000 ? TOO_EARLY : 0;
 }
 
 int wait_nanosleep(int ms, int64_t *late_us)
 {
     struct timespec length = milliseconds(ms);
-    int64_t start = now_ns();
+    struct start start = started();
     return ended(nanosleep(&length, NULL), 0, start, ms, late_us);
 }
 
 int wait_clock_nanosleep(int ms, int64_t *late_us)
 {
     struct timespec end;
-    int64_t start = now_ns();
-    int64_t end_ns = start + ms * 1000000LL;
+    struct start start = started();
+    int64_t end_ns = start.at_ns + ms * 1000000LL;
     end.tv_sec = end_ns / 1000000000;
     end.tv_nsec = end_ns % 1000000000;
     errno = clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL);
@@ -67,13 +91,13 @@ int wait_clock_nanosleep(int ms, int64_t *late_us)
 int wait_select(int ms, int64_t *late_us)
 {
     struct timeval length = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-    int64_t start = now_ns();
+    struct start start = started();
     return ended(select(0, NULL, NULL, NULL, &length), 0, start, ms, late_us);
 }
 
 int wait_poll(int ms, int64_t *late_us)
 {
-    int64_t start = now_ns();
+    struct start start = started();
     return ended(poll(NULL, 0, ms), 0, start, ms, late_us);
 }
 
@@ -83,7 +107,7 @@ int wait_epoll(int ms, int64_t *late_us)
     struct epoll_event event;
     if (epoll < 0)
         epoll = epoll_create1(EPOLL_CLOEXEC);
-    int64_t start = now_ns();
+    struct start start = started();
     return ended(epoll_wait(epoll, &event, 1, ms), 0, start, ms, late_us);
 }
 
@@ -93,7 +117,7 @@ int wait_sigtimedwait(int ms, int64_t *late_us)
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGUSR2);
-    int64_t start = now_ns();
+    struct start start = started();
     int result = sigtimedwait(&set, NULL, &length);
     if (result < 0 && errno == EAGAIN)
         result = 0;
@@ -105,11 +129,11 @@ int wait_semaphore(int ms, int64_t *late_us)
     sem_t semaphore;
     struct timespec end;
     sem_init(&semaphore, 0, 0);
+    struct start start = started();
     clock_gettime(CLOCK_REALTIME, &end);
     int64_t end_ns = end.tv_sec * 1000000000LL + end.tv_nsec + ms * 1000000LL;
     end.tv_sec = end_ns / 1000000000;
     end.tv_nsec = end_ns % 1000000000;
-    int64_t start = now_ns();
     int result = sem_timedwait(&semaphore, &end);
     if (result < 0 && errno == ETIMEDOUT)
         result = 0;

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import harness
@@ -41,6 +42,7 @@ class Subject:
         self.load = load
         self.version = 0
         self.took = 0.1  # seconds, the last attach that was let alone
+        self.stop_us = 0
         program, *arguments = load.command
         env = dict(load.env, FAULTS_NATIVE=os.environ["FAULTS_NATIVE"])
         files = {"mod.py": MODULE % 0, program: (VICTIMS / program).read_text()}
@@ -63,6 +65,7 @@ class Subject:
         self.took = time.monotonic() - start
         if tally.count(done):
             self.version = version
+            self.stop_us = tally.stop_us[-1]
         self.expect(self.version)
 
     def expect(self, *versions):
@@ -82,9 +85,9 @@ class Subject:
         if mistakes:
             raise Harmed("its self-check: %s" % mistakes)
         if strict and self.load.late_us:
-            late = self.target.eval("latest_us")
-            if late > self.load.late_us:
-                raise Harmed("a wait ended %d us late" % late)
+            late = self.target.eval("take_latest()")
+            if late > self.load.late_us + self.stop_us:
+                raise Harmed("a wait ended %d us late, stopped for %d us" % (late, self.stop_us))
 
     def kill(self):
         self.target.kill()
@@ -120,8 +123,10 @@ class Scenario:
                 if self.interrupted.is_set():
                     break
                 self.attach(tally, subject, strict)
-        except (AssertionError, subprocess.TimeoutExpired) as error:
-            tally.harmed.append("%s: %s" % (python.id, error))
+        except Exception as error:
+            expected = isinstance(error, (AssertionError, subprocess.TimeoutExpired))
+            tally.harmed.append("%s: %s" % (python.id, error if expected
+                                            else traceback.format_exc()))
             tally.tried = max(tally.tried, tried + 1)
         finally:
             if subject is not None:
@@ -327,15 +332,21 @@ class InARow(UnderLoad):
 
     per_target = 200
 
+    def start(self, python, directory):
+        subject = super().start(python, directory)
+        subject.attaches = 0
+        return subject
+
     def attach(self, tally, subject, strict):
         subject.attach(tally)
         subject.check(strict)
         maps = len(harness.proc_maps(subject.target.pid))
-        if tally.done == 10:
+        subject.attaches += 1
+        if subject.attaches == 10:
             subject.settled = maps
-        elif tally.done > 10 and maps > subject.settled + 4:
+        elif subject.attaches > 10 and maps > subject.settled + 4:
             raise Harmed("%d mappings after 10 attaches, %d after %d"
-                         % (subject.settled, maps, tally.done))
+                         % (subject.settled, maps, subject.attaches))
 
 
 class Ends(Scenario):

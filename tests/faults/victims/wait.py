@@ -19,6 +19,13 @@ name, ms = sys.argv[1], int(sys.argv[2])
 latest_us = 0
 
 
+def take_latest():
+    """The latest end of a wait since the last question."""
+    global latest_us
+    latest, latest_us = latest_us, 0
+    return latest
+
+
 def timed():
     global latest_us
     late = ctypes.c_int64()
