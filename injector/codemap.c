@@ -107,6 +107,17 @@ static enum code_kind classify(struct elf_memory *elf)
     return CODE_ORDINARY;
 }
 
+/* Is all code in this file CPython's own, which expects any EINTR (PEP 475)?  A program that has
+ * it built in has code of its own, and _ctypes may have libffi, which calls anything. */
+static bool is_cpython(struct elf_memory *elf, const char *path, const char *name)
+{
+    if (strstr(path, "/lib-dynload/"))
+        return strncmp(name, "_ctypes", strlen("_ctypes")) != 0;
+    if (!strncmp(name, "lib", strlen("lib")))
+        name += strlen("lib");
+    return !strncmp(name, "python", strlen("python")) && exports(elf, "Py_BytesMain");
+}
+
 /* .eh_frame_hdr: version, three encodings, then with the encodings that every linker writes two
  * words (address of .eh_frame, number of entries) and a sorted table of pairs of words. */
 static void read_unwind_header(struct code_image *image, struct page_cache *cache, uint64_t at)
@@ -145,6 +156,7 @@ static struct error *add_image(struct codemap *map, const struct mapping *mappin
         return NULL; /* code without unwinding information */
     image->bias = elf.bias;
     image->kind = classify(&elf);
+    image->retries_eintr = is_cpython(&elf, mapping->path, image->name);
     read_unwind_header(image, &map->cache, elf.unwind_header);
     if (image->kind != CODE_C_LIBRARY)
         return NULL;

@@ -24,6 +24,7 @@ struct code_image {
     uint64_t bias;       /* address in memory - address in the file */
     uint64_t inode;
     enum code_kind kind;
+    bool retries_eintr;     /* CPython, or an extension module that comes with it */
     uint64_t unwind_header; /* .eh_frame_hdr; 0: none that can be searched */
     uint64_t unwind_table;
     uint32_t unwind_entries;

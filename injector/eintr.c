@@ -38,3 +38,29 @@ bool eintr_on_stop(long number, const uint64_t arguments[6], bool *endless)
     }
     return false;
 }
+
+bool eintr_is_retried(long number)
+{
+    static const long retried[] = {
+#ifdef SYS_poll
+        SYS_select,   SYS_poll,    SYS_epoll_wait,
+#endif
+        SYS_pselect6, SYS_ppoll,   SYS_epoll_pwait,     SYS_futex,  SYS_nanosleep,
+        SYS_accept,   SYS_accept4, SYS_clock_nanosleep, SYS_read,   SYS_readv,
+        SYS_recvfrom, SYS_recvmsg, SYS_rt_sigtimedwait, SYS_write,  SYS_writev,
+        SYS_sendto,   SYS_sendmsg, SYS_wait4,           SYS_waitid, SYS_flock,
+    };
+    for (size_t i = 0; i < sizeof retried / sizeof *retried; i++)
+        if (retried[i] == number)
+            return true;
+    return false;
+}
+
+bool eintr_awaits_signal(long number)
+{
+#ifdef SYS_pause
+    if (number == SYS_pause)
+        return true;
+#endif
+    return number == SYS_rt_sigsuspend;
+}

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "cleanup.h"
+#include "eintr.h"
 #include "fault.h"
 #include "threads.h"
 #include "unwinder.h"
@@ -77,7 +78,8 @@ struct libc_run {
 struct walk {
     struct libc_run run; /* the latest; length 0: none yet */
     unsigned frames;
-    long syscall; /* that the thread is in, or -1 */
+    long syscall;                    /* that the thread is in, or -1 */
+    const struct code_image *caller; /* of the function that it sleeps in; NULL: none known */
     const struct code_image *images[MAX_IMAGES];
     size_t n_images;
 };
@@ -155,6 +157,9 @@ static bool judge_frame(struct safepoint *safepoint, struct walk *walk, uint64_t
         walk->run.length++;
         walk->run.outermost_ip = inside;
         walk->run.outermost = codemap_function_start(safepoint->map, image, inside);
+    } else if (walk->frames > 0 && walk->run.length == walk->frames &&
+               codemap_is_sleeper(safepoint->map, walk->run.outermost)) {
+        walk->caller = image;
     }
     walk->frames++;
     return true;
@@ -206,18 +211,23 @@ static bool has_stack_room(const struct tracee *tracee, uint64_t sp)
     return !tracee_read(tracee, sp - STACK_ROOM, &byte, 1);
 }
 
+static bool judge(struct safepoint *safepoint, const struct tracee *tracee,
+                  const struct arch_registers *registers, struct walk *walk)
+{
+    if (!judge_stack(safepoint, registers, walk))
+        return false;
+    for (size_t i = 0; i < walk->n_images; i++)
+        if (!codemap_unchanged(safepoint->map, walk->images[i]))
+            return unsafe(safepoint, "%s, which is being replaced", walk->images[i]->name);
+    return has_stack_room(tracee, arch_sp(registers)) ||
+           unsafe(safepoint, "a stack that is almost full");
+}
+
 bool safepoint_judge(struct safepoint *safepoint, const struct tracee *tracee,
                      const struct arch_registers *registers)
 {
     struct walk walk;
-
-    if (!judge_stack(safepoint, registers, &walk))
-        return false;
-    for (size_t i = 0; i < walk.n_images; i++)
-        if (!codemap_unchanged(safepoint->map, walk.images[i]))
-            return unsafe(safepoint, "%s, which is being replaced", walk.images[i]->name);
-    return has_stack_room(tracee, arch_sp(registers)) ||
-           unsafe(safepoint, "a stack that is almost full");
+    return judge(safepoint, tracee, registers, &walk);
 }
 
 uint64_t safepoint_way_out(struct safepoint *safepoint, const struct arch_registers *registers)
@@ -235,14 +245,29 @@ uint64_t safepoint_way_out(struct safepoint *safepoint, const struct arch_regist
     return 0;
 }
 
+/* While a thread is stopped the kernel gives a signal for the process to another one.  The handler
+ * of CPython's that runs there only takes a note, which the main thread reads when its own wait
+ * ends: without an end it would wait on, Ctrl-C unseen.  So its wait ends with EINTR if CPython
+ * itself has begun it: it looks for notes then, and waits again for what time is left. */
+static void let_main_thread_look(const struct tracee *tracee, const struct walk *walk,
+                                 struct arch_registers *registers)
+{
+    if (tracee->tid == tracee->pid && walk->caller && walk->caller->retries_eintr &&
+        eintr_is_retried(arch_syscall_number(registers)) && arch_end_syscall(registers))
+        (void)arch_write_registers(tracee->tid, registers);
+}
+
 /* Of a stopped thread. */
 static bool is_safe(struct safepoint *safepoint, const struct tracee *tracee)
 {
     struct arch_registers registers;
+    struct walk walk;
 
     if (arch_read_registers(tracee->tid, &registers))
         return unsafe(safepoint, "a thread that ended");
-    if (!safepoint_judge(safepoint, tracee, &registers))
+    bool safe = judge(safepoint, tracee, &registers, &walk);
+    let_main_thread_look(tracee, &walk, &registers);
+    if (!safe)
         return false;
     if (in_rseq(tracee, arch_ip(&registers)))
         return unsafe(safepoint, "a restartable sequence");

@@ -45,6 +45,8 @@ static void look_at(pid_t pid, struct thread *thread)
     thread->rank = THREAD_SLEEPS;
     if (number == SYS_futex)
         thread->rank = THREAD_WAITS;
+    else if (thread->tid == pid && eintr_awaits_signal(number))
+        thread->rank = THREAD_AWAITS_SIGNAL;
     else if (eintr_on_stop(number, arguments, &endless) && !endless)
         thread->rank = THREAD_SLEEPS_BRIEFLY;
     if (is_uninterruptible(pid, thread->tid))

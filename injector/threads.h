@@ -8,6 +8,7 @@
 enum thread_rank {
     THREAD_SLEEPS = 0,     /* in a call that the kernel restarts as if nothing had happened */
     THREAD_WAITS,          /* on a futex: a lock of Python's or the C library's own */
+    THREAD_AWAITS_SIGNAL,  /* the main thread in pause: one that came meanwhile would not wake it */
     THREAD_SLEEPS_BRIEFLY, /* in a call with a time limit that a stop ends with EINTR */
     THREAD_RUNS,
     THREAD_UNSTOPPABLE, /* uninterruptible: cannot be stopped soon */

@@ -123,3 +123,61 @@ def test_stopped_target_is_refused_and_stays_stopped(start, python):
     assert harness.proc_status(target.pid)["State"][0] == "T"
     os.kill(target.pid, signal.SIGCONT)
     assert target.reload("mod")["modules"][0]["result"] == "reloaded"
+
+
+# The main thread in one wait after the other, each of which a handler ends; another thread runs,
+# mostly without the GIL, for which the main thread would wait as well.
+SIGNALLED = """
+import os, select, signal, threading, time, zlib
+import mod
+
+class Arrived(Exception):
+    pass
+
+def handler(number, frame):
+    raise Arrived
+
+def busy():
+    data = bytes(1 << 25)
+    while True:
+        zlib.crc32(data)
+
+LOCK = threading.Lock()
+LOCK.acquire()
+WAITS = [LOCK.acquire, threading.Event().wait, lambda: time.sleep(1000),
+         lambda: select.select([], [], [], 1000), lambda: select.epoll().poll(),
+         lambda: os.read(os.pipe()[0], 1)]
+signal.signal(signal.SIGUSR1, handler)
+threading.Thread(target=busy, daemon=True).start()
+os.write(int(os.environ['PROBE_OUT']), b'READY\\n')
+for number, wait in enumerate(WAITS):
+    try:
+        os.mkdir("at%d" % number)
+        wait()
+    except Arrived:
+        os.mkdir("arrived%d" % number)
+threading.Event().wait()
+"""
+
+
+def test_a_signal_while_the_main_thread_is_stopped(start, python, faults_binary):
+    """The kernel gives it to another thread then; Python sees it in the main thread only."""
+    target = start(python, {"mod.py": MOD % 1, "app.py": SIGNALLED})
+    for number in range(6):
+        harness.wait_for(lambda: os.path.isdir(target.path("at%d" % number)), "the next wait")
+        harness.wait_for(lambda: harness.proc_status(target.pid, target.pid)["State"][0] == "S",
+                         "asleep")
+        pyhot = subprocess.Popen([faults_binary, "attach", str(target.pid), "mod"],
+                                 env=dict(os.environ, PYHOT_FAULT="unwound:1:%d" % signal.SIGSTOP),
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                 stderr=subprocess.PIPE, text=True)
+        harness.wait_for(lambda: harness.proc_status(pyhot.pid)["State"][0] == "T", "pyhot stopped")
+        main = harness.proc_status(target.pid, target.pid)
+        assert main["State"][0] == "t" and int(main["TracerPid"]) == pyhot.pid
+        os.kill(target.pid, signal.SIGUSR1)
+        harness.wait_for(lambda: int(harness.proc_status(target.pid)["ShdPnd"], 16) == 0, "taken")
+        pyhot.send_signal(signal.SIGCONT)
+        _, errors = pyhot.communicate(timeout=harness.DEADLINE)
+        assert pyhot.returncode == 0, errors
+        harness.wait_for(lambda: os.path.isdir(target.path("arrived%d" % number)),
+                         "the handler has run", 10)

@@ -63,6 +63,9 @@ uint64_t arch_syscall_argument(const struct arch_registers *, int index);
  * signal handler to run. */
 void arch_restart_syscall(struct arch_registers *);
 
+/* The opposite: a call that the kernel would restart ends with EINTR.  False: it is not one. */
+bool arch_end_syscall(struct arch_registers *);
+
 /* Why the thread must not be borrowed however safe its stack is, for the machine's own reasons
  * (a shadow stack, register state that a signal frame cannot hold); or NULL. */
 const char *arch_unfit(pid_t tid);

@@ -173,6 +173,17 @@ void arch_restart_syscall(struct arch_registers *registers)
     registers->user.rax = (unsigned long long)-(long long)ERESTARTNOHAND;
 }
 
+bool arch_end_syscall(struct arch_registers *registers)
+{
+    long result = arch_syscall_result(registers);
+    if (arch_syscall_number(registers) < 0 ||
+        (result != -ERESTARTSYS && result != -ERESTARTNOINTR && result != -ERESTARTNOHAND &&
+         result != -ERESTART_RESTARTBLOCK))
+        return false;
+    registers->user.rax = (unsigned long long)-(long long)EINTR;
+    return true;
+}
+
 const char *arch_unfit(pid_t tid)
 {
     uint64_t shadow_sp, in_use = 0;

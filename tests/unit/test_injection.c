@@ -35,6 +35,18 @@ static void test_calls_that_a_stop_ends(void **state)
     assert_true(endless(SYS_semop, 0, 1));
 }
 
+static void test_calls_that_python_makes_again(void **state)
+{
+    (void)state;
+    assert_true(eintr_is_retried(SYS_futex));
+    assert_true(eintr_is_retried(SYS_epoll_pwait));
+    assert_false(eintr_is_retried(SYS_rt_sigsuspend));
+    assert_false(eintr_is_retried(SYS_ioctl));
+    assert_false(eintr_is_retried(-1));
+    assert_true(eintr_awaits_signal(SYS_rt_sigsuspend));
+    assert_false(eintr_awaits_signal(SYS_futex));
+}
+
 static void test_gadgets_are_found_once(void **state)
 {
     const uint8_t text[] = {0x90, 0x0f, 0x05, 0xc3, 0x0f, 0x05, 0xc3, 0x48,
@@ -114,6 +126,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calls_that_a_stop_ends),
+        cmocka_unit_test(test_calls_that_python_makes_again),
         cmocka_unit_test(test_gadgets_are_found_once),
         cmocka_unit_test(test_jumps),
         cmocka_unit_test(test_page_cache),
