@@ -155,6 +155,26 @@ static void fail_with_exception(void)
     Py_DecRef(traceback);
 }
 
+/* A version newer than any that we know is served, and told. */
+static int add_note(PyObject *result)
+{
+    char version[32], text[200];
+    PyObject *note;
+    int status;
+
+    if (cpython_minor() <= CPYTHON_NEWEST)
+        return 0;
+    cpython_version(version, sizeof version);
+    snprintf(text, sizeof text,
+             "CPython %s is newer than 3.%d, the newest that this pyhot was tested with; what it "
+             "relies on was tried and holds",
+             version, CPYTHON_NEWEST);
+    note = PyUnicode_FromString(text);
+    status = note ? PyDict_SetItemString(result, "note", note) : -1;
+    Py_DecRef(note);
+    return status;
+}
+
 static void run_with_gil(void)
 {
     if (!move(PYHOT_WAITING, PYHOT_RUNNING))
@@ -165,7 +185,7 @@ static void run_with_gil(void)
         return;
     }
     PyObject *result = perform();
-    if (result && emit_object("result", result) < 0) {
+    if (result && (add_note(result) < 0 || emit_object("result", result) < 0)) {
         Py_DecRef(result);
         result = NULL;
     }

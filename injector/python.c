@@ -148,7 +148,7 @@ static struct error *error_no_python(const struct target *target)
             return error_hint(error_new(EXIT_CANNOT_ATTACH, "pypy",
                                         "process %d (%s) runs PyPy, not CPython", target->pid,
                                         target->command),
-                              "pyhot serves CPython 3.8 to 3.15");
+                              "pyhot serves CPython from 3.8 on");
     return error_hint(error_new(EXIT_CANNOT_ATTACH, "not-python",
                                 "process %d (%s) is not a CPython: nothing mapped in it exports "
                                 "Python's C API",

@@ -303,6 +303,15 @@ static bool is_worth_saying(const struct options *options, struct json_object *r
     return !options->quiet || member_number(result, "exit") != EXIT_DONE;
 }
 
+void report_note(FILE *out, struct json_object *result)
+{
+    if (!*member_text(result, "note"))
+        return;
+    fputs("note: ", out);
+    print_safe(out, member_text(result, "note"), false);
+    putc('\n', out);
+}
+
 void report_attach(const struct options *options, struct json_object *result)
 {
     struct sheet sheet = sheet_for(options, result);
@@ -321,6 +330,7 @@ void report_attach(const struct options *options, struct json_object *result)
         print_module(&sheet, json_object_array_get_idx(modules, i));
     print_names(&sheet, "left by the failed source, not taken back", member_list(result, "left"));
     print_remap(&sheet, member_object(result, "remap"));
+    report_note(sheet.out, result);
     if (sheet.verbose)
         print_details(&sheet, result);
 }

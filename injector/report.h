@@ -4,8 +4,12 @@
 #define PYHOT_REPORT_H
 
 #include <json-c/json.h>
+#include <stdio.h>
 
 #include "options.h"
+
+/* What the agent wants to be known besides, a line, or nothing. */
+void report_note(FILE *out, struct json_object *result);
 
 /* A member that is missing, or of another type than told in section 5, is left out of the
  * text: the agent's answer comes out of a process that we do not control. */

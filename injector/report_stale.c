@@ -342,4 +342,5 @@ void report_stale(const struct options *options, struct json_object *result)
     }
     print_other_objects(&table, modules, objects);
     print_summary(&table, result, modules, objects);
+    report_note(table.out, result);
 }

@@ -9,7 +9,6 @@
 #include "runtime_layout.h"
 
 #define FIRST_MINOR 8
-#define LAST_MINOR  15
 
 void runtime_decode_version(struct python *python, uint32_t hex)
 {
@@ -96,12 +95,13 @@ static struct error *read_debug_offsets(const struct python *python, const struc
 static struct error *check_served(const struct python *python, const struct target *target,
                                   const struct debug_offsets *offsets)
 {
-    if (python->major != 3 || python->minor < FIRST_MINOR || python->minor > LAST_MINOR)
+    /* A newer one is for the agent to judge, which can try what it believes. */
+    if (python->major != 3 || python->minor < FIRST_MINOR)
         return error_hint(error_new(EXIT_CANNOT_ATTACH, "unknown-version",
                                     "process %d (%s) runs CPython %s, which this pyhot does not "
                                     "know",
                                     target->pid, target->command, python->version),
-                          "known: 3.%d to 3.%d", FIRST_MINOR, LAST_MINOR);
+                          "known: 3.%d and later", FIRST_MINOR);
     if (offsets->free_threaded)
         return error_hint(error_new(EXIT_CANNOT_ATTACH, "free-threaded",
                                     "process %d (%s) runs the free-threaded build of CPython %s",

@@ -6,7 +6,7 @@
 #include "image.h"
 #include "python.h"
 
-/* Fills in major, minor, micro and version of a CPython that is served (3.8 to 3.15, with the
+/* Fills in major, minor, micro and version of a CPython that is served (3.8 or later, with the
  * GIL), or says why it is not.  `py_version`: address of Py_Version, or 0. */
 struct error *runtime_version(struct python *, const struct target *, const struct image *,
                               uint64_t py_version) __attribute__((warn_unused_result));

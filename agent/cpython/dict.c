@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "statics.h"
 #include "version.h"
 
 /* Include/cpython/dictobject.h.  ma_version_tag became _ma_watcher_tag in 3.14. */
@@ -299,6 +300,56 @@ static bool odict_as_expected(void)
     }
     if (key)
         Py_DecRef(key);
+    if (od)
+        Py_DecRef(od);
+    return ok;
+}
+
+/* The first entry of a table of 8 places: an int, its hash and its value. */
+static bool first_entry_plausible(const char *indices, PyObject *key)
+{
+    struct dict_entry e;
+
+    return read_safely(indices + 8, &e, sizeof e) && e.key == key && e.value == key &&
+           e.hash == PyObject_Hash(key);
+}
+
+static bool general_plausible(PyObject *d, size_t shift)
+{
+    struct dict_object o;
+    union dict_keys keys;
+    PyObject *key, *value;
+    Py_ssize_t pos = 0;
+
+    if (!PyDict_Next(d, &pos, &key, &value) || !read_safely((char *)d + shift, &o, sizeof o) ||
+        o.ma_used != PyDict_Size(d) || o.ma_values || !read_safely(o.ma_keys, &keys, sizeof keys))
+        return false;
+    if (cpython_minor() <= 10)
+        return keys.v8.size == 8 && keys.v8.nentries == o.ma_used &&
+               first_entry_plausible(o.ma_keys->v8.indices, key);
+    return keys.v11.kind == KIND_GENERAL && keys.v11.log2_size == 3 &&
+           keys.v11.nentries == o.ma_used && first_entry_plausible(o.ma_keys->v11.indices, key);
+}
+
+static bool ordered_plausible(PyObject *od, size_t shift)
+{
+    struct odict_object o;
+    struct odict_node n, *fast;
+
+    return read_safely((char *)od + shift, &o, sizeof o) && o.first && o.first == o.last &&
+           read_safely(o.first, &n, sizeof n) && n.key == Py_None && !n.next && !n.prev &&
+           read_safely(o.fast_nodes, &fast, sizeof fast) && fast == o.first;
+}
+
+bool dict_layout_plausible(size_t shift)
+{
+    PyObject *d = sample(3), *od = PyObject_CallObject((PyObject *)&PyODict_Type, NULL);
+    bool ok = d && od && PyObject_SetItem(od, Py_None, Py_None) == 0 &&
+              general_plausible(d, shift) && ordered_plausible(od, shift);
+
+    PyErr_Clear();
+    if (d)
+        Py_DecRef(d);
     if (od)
         Py_DecRef(od);
     return ok;

@@ -28,6 +28,10 @@ struct dict_table {
  * GIL held; false with no exception set. */
 bool dict_layout_known(void);
 
+/* The same without following anything that was not read safely, for a first look; `shift` bytes are
+ * added to a dict's address. */
+bool dict_layout_plausible(size_t shift);
+
 /* True: `dict` (exact or a subclass) has entries with arbitrary keys, described in `t`
  * until the dict changes.  False: its keys are all exact str; such a dict is written
  * through the API, which runs no Python code then.  Needs dict_layout_known. */

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "api.h"
+#include "probes.h"
+#include "statics.h"
 
 /* Asked for each object of a heap; Py_GetVersion formats its text anew each time. */
 int cpython_minor(void)
@@ -42,13 +44,22 @@ static bool trace_refs(void)
     return PyLong_Type.tp_itemsize != 4 && PyLong_Type.tp_itemsize != 2;
 }
 
+/* A seccomp filter may forbid the safe reading that the probes need. */
+static bool probes_work(void)
+{
+    int word = 1, read = 0;
+
+    return read_safely(&word, &read, sizeof read) && read == word;
+}
+
 bool cpython_supported(char *why, size_t size)
 {
     char version[32];
     int minor = cpython_minor();
+    const char *failed;
 
     cpython_version(version, sizeof version);
-    if (minor < CPYTHON_OLDEST || minor > CPYTHON_NEWEST)
+    if (minor < CPYTHON_OLDEST)
         snprintf(why, size, "process %d runs Python %s; known are 3.%d to 3.%d", (int)getpid(),
                  version, CPYTHON_OLDEST, CPYTHON_NEWEST);
     else if (free_threaded())
@@ -57,6 +68,14 @@ bool cpython_supported(char *why, size_t size)
     else if (trace_refs())
         snprintf(why, size, "process %d runs a Python %s built with Py_TRACE_REFS", (int)getpid(),
                  version);
+    else if (!probes_work() && minor > CPYTHON_NEWEST)
+        snprintf(why, size,
+                 "process %d runs Python %s, newer than 3.%d, and nothing about it can be tried: "
+                 "it may not call process_vm_readv",
+                 (int)getpid(), version, CPYTHON_NEWEST);
+    else if (probes_work() && (failed = probes_failed()))
+        snprintf(why, size, "process %d runs a Python %s in which %s is not as pyhot knows it",
+                 (int)getpid(), version, failed);
     else
         return true;
     return false;

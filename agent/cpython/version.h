@@ -14,8 +14,9 @@ int cpython_minor(void);
 /* The whole version as text, "3.11.2": up to the first blank of Py_GetVersion(). */
 void cpython_version(char *text, size_t size);
 
-/* Is this an interpreter that the agent knows: 3.8 to 3.15, not free-threaded, no
- * Py_TRACE_REFS?  If not, `why` says it in one line.  GIL held. */
+/* Is this an interpreter that the agent can serve: 3.8 or later, not free-threaded, no
+ * Py_TRACE_REFS, and all that we believe about its insides holds (probes.h)?  If not, `why` says it
+ * in one line.  GIL held. */
 bool cpython_supported(char *why, size_t size);
 
 /* Is Py_FinalizeEx under way?  May be asked without the GIL. */

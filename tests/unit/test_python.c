@@ -68,6 +68,8 @@ static void test_states_that_are_served(void **state)
     assert_string_equal(version, "3.11.12");
     assert_null(find_fake("fake-python", "030e00c1 0 1 0", version));
     assert_string_equal(version, "3.14.0rc1");
+    assert_null(find_fake("fake-python", "031000f0 0 1 0", version)); /* the agent will tell */
+    assert_string_equal(version, "3.16.0");
 }
 
 static void test_states_that_are_refused(void **state)
@@ -76,7 +78,7 @@ static void test_states_that_are_refused(void **state)
         const char *kind, *state, *code, *word;
     } cases[] = {
         {"fake-python", "030f00f0 1 1 0", "free-threaded", "3.15.0"},
-        {"fake-python", "031000f0 0 1 0", "unknown-version", "3.16.0"},
+        {"fake-python", "041000f0 0 1 0", "unknown-version", "4.16.0"},
         {"fake-python", "030700f0 0 1 0", "unknown-version", "3.7.0"},
         {"fake-python", "030c00f0 0 0 0", "not-initialised", "not initialised"},
         {"fake-python", "030d00f0 0 0 0", "not-initialised", "not initialised"},
