@@ -88,19 +88,14 @@ static bool parse_line(char **text, struct line *line)
     return true;
 }
 
-/* A seccomp filter may refuse process_vm_readv, a call of debuggers, or kill at it: where there is
- * one it is not tried.  Jobs take turns. */
-static bool under_filter;
-static int file = -1; /* /proc/self/mem, when it is needed instead */
-
 int memory_open(struct memory *memory)
 {
     char *text = read_file("/proc/self/maps"), *position = text;
     struct line line;
     size_t lines = 0;
 
-    memset(memory, 0, sizeof *memory);
-    under_filter = prctl(PR_GET_SECCOMP) != 0;
+    *memory =
+        (struct memory){.pid = getpid(), .file = -1, .under_filter = prctl(PR_GET_SECCOMP) != 0};
     if (!text && errno == ENOMEM) {
         PyErr_NoMemory();
         return -1;
@@ -132,9 +127,8 @@ int memory_open(struct memory *memory)
 
 void memory_close(struct memory *memory)
 {
-    if (file >= 0)
-        close(file);
-    file = -1;
+    if (memory->mappings && memory->file >= 0)
+        close(memory->file);
     free(memory->mappings);
     free(memory->pools);
     memset(memory, 0, sizeof *memory);
@@ -163,19 +157,19 @@ const struct mapping *memory_at(struct memory *memory, uintptr_t address)
     return NULL;
 }
 
-bool memory_read(uintptr_t address, void *bytes, size_t n)
+bool memory_read(struct memory *memory, uintptr_t address, void *bytes, size_t n)
 {
     struct iovec here = {bytes, n}, there = {(void *)address, n};
 
-    if (file < 0 && !under_filter) {
-        if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) == (ssize_t)n)
+    if (memory->file < 0 && !memory->under_filter) {
+        if (process_vm_readv(memory->pid, &here, 1, &there, 1, 0) == (ssize_t)n)
             return true;
         if (errno != EPERM && errno != ENOSYS)
             return false;
     }
-    if (file < 0)
-        file = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-    return file >= 0 && pread(file, bytes, n, (off_t)address) == (ssize_t)n;
+    if (memory->file < 0)
+        memory->file = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+    return memory->file >= 0 && pread(memory->file, bytes, n, (off_t)address) == (ssize_t)n;
 }
 
 /* --- blocks */
@@ -196,7 +190,7 @@ static uint32_t pool_block(struct memory *memory, uintptr_t base)
     if (pool->base == base)
         return pool->block;
     *pool = (struct pool){.base = base};
-    if (!memory_read(base, &header, sizeof header) || header.szidx >= 32)
+    if (!memory_read(memory, base, &header, sizeof header) || header.szidx >= 32)
         return 0;
     size = (header.szidx + 1) * 16;
     if (header.maxnextoffset == pool_bytes() - size && header.nextoffset >= POOL_HEADER &&
@@ -222,12 +216,14 @@ static bool pymalloc_block(struct memory *memory, const struct mapping *m, uintp
 }
 
 /* `address` is what a debug allocator returned. */
-static bool debug_block(const struct mapping *m, uintptr_t address, uintptr_t *low, uintptr_t *high)
+static bool debug_block(struct memory *memory, const struct mapping *m, uintptr_t address,
+                        uintptr_t *low, uintptr_t *high)
 {
     unsigned char pads[16];
     uint64_t size = 0;
 
-    if (address % 16 || address - m->low < 16 || !memory_read(address - 16, pads, sizeof pads))
+    if (address % 16 || address - m->low < 16 ||
+        !memory_read(memory, address - 16, pads, sizeof pads))
         return false;
     for (int i = 0; i < 8; i++)
         size = size << 8 | pads[i];
@@ -242,11 +238,13 @@ static bool debug_block(const struct mapping *m, uintptr_t address, uintptr_t *l
 }
 
 /* `address` is what malloc returned. */
-static bool glibc_block(const struct mapping *m, uintptr_t address, uintptr_t *low, uintptr_t *high)
+static bool glibc_block(struct memory *memory, const struct mapping *m, uintptr_t address,
+                        uintptr_t *low, uintptr_t *high)
 {
     size_t head, next, size;
 
-    if (address % 16 || address - m->low < 16 || !memory_read(address - 8, &head, sizeof head))
+    if (address % 16 || address - m->low < 16 ||
+        !memory_read(memory, address - 8, &head, sizeof head))
         return false;
     size = head & ~(size_t)15;
     if (size < 32 || size > m->high - (address - 16))
@@ -256,7 +254,7 @@ static bool glibc_block(const struct mapping *m, uintptr_t address, uintptr_t *l
         *high = address + size - 16;
         return true;
     }
-    if (address + size > m->high || !memory_read(address + size - 8, &next, sizeof next))
+    if (address + size > m->high || !memory_read(memory, address + size - 8, &next, sizeof next))
         return false;
     if (!(next & 1) || (next & ~(size_t)15) < 16) /* PREV_INUSE of the chunk behind */
         return false;
@@ -271,8 +269,9 @@ enum block_kind memory_block(struct memory *memory, uintptr_t address, uintptr_t
 
     if (!m)
         return BLOCK_NONE;
-    if (!m->inode && (pymalloc_block(memory, m, address, low, high) ||
-                      debug_block(m, address, low, high) || glibc_block(m, address, low, high)))
+    if (!m->inode &&
+        (pymalloc_block(memory, m, address, low, high) ||
+         debug_block(memory, m, address, low, high) || glibc_block(memory, m, address, low, high)))
         return BLOCK_EXACT;
     *low = address & ~(uintptr_t)7;
     if (!m->inode)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* A private, writable mapping. */
 struct mapping {
@@ -16,7 +17,10 @@ struct mapping {
 struct memory {
     struct mapping *mappings; /* by address */
     size_t n, last;
-    void *pools; /* headers looked at before */
+    pid_t pid;
+    bool under_filter; /* a seccomp filter may refuse process_vm_readv, or kill at it */
+    int file;          /* /proc/self/mem, when it is needed instead; -1: not open */
+    void *pools;       /* headers looked at before */
 };
 
 enum block_kind {
@@ -34,7 +38,7 @@ const struct mapping *memory_at(struct memory *, uintptr_t address);
 
 /* Copies `n` bytes.  False where they are not there (any more): other threads unmap memory
  * without the GIL, so what is only suspected to be a pointer is never dereferenced. */
-bool memory_read(uintptr_t address, void *bytes, size_t n);
+bool memory_read(struct memory *, uintptr_t address, void *bytes, size_t n);
 
 /* The block of memory that `address` points into.  A hint: a wrong one costs a field that
  * is not found, never one that is none. */

@@ -46,7 +46,20 @@ static size_t find_offset(PyObject *class)
     return found;
 }
 
-/* An instance is given an attribute; its name must be found where it is looked for. */
+/* 3.11: _PyObject_ValuesPointer, (PyDictValues **)o - 4; 3.12: _PyObject_DictOrValuesPointer,
+ * o - 3, less 1 where it is no dict (Include/internal/pycore_object.h). */
+static PyObject *const *values_of(const PyObject *o)
+{
+    const uintptr_t *words = (const uintptr_t *)o;
+
+    if (cpython_minor() == 11)
+        return (PyObject *const *)words[-4];
+    if (cpython_minor() == 12 && words[-3] & 1)
+        return (PyObject *const *)(words[-3] + 1);
+    return NULL;
+}
+
+/* An instance is given an attribute; name and value must be found where they are looked for. */
 static bool try_layout(void)
 {
     PyObject *class = PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "pyhot_sample");
@@ -56,9 +69,11 @@ static bool try_layout(void)
 
     if (instance && name && PyObject_GenericSetAttr(instance, name, Py_None) == 0) {
         keys_offset = find_offset(class);
-        found = keys_offset && keys_of((PyTypeObject *)class) &&
-                shared_keys_count((PyTypeObject *)class) == 1 &&
-                shared_keys_name((PyTypeObject *)class, 0) == name;
+        found =
+            keys_offset && keys_of((PyTypeObject *)class) &&
+            shared_keys_count((PyTypeObject *)class) == 1 &&
+            shared_keys_name((PyTypeObject *)class, 0) == name &&
+            (cpython_minor() >= 13 || (values_of(instance) && values_of(instance)[0] == Py_None));
     }
     PyErr_Clear();
     Py_DecRef(instance);
@@ -90,4 +105,13 @@ PyObject *shared_keys_name(PyTypeObject *class, size_t index)
         (const struct entry *)(keys->indices + ((size_t)1 << keys->log2_index_bytes));
 
     return entries[index].key;
+}
+
+PyObject *const *shared_keys_values(PyObject *o)
+{
+    enum { MANAGED_DICT = 1 << 4 };
+
+    return type_has(type_of(o), MANAGED_DICT) && shared_keys_known() && keys_of(type_of(o))
+               ? values_of(o)
+               : NULL;
 }

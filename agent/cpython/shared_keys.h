@@ -1,4 +1,4 @@
-/* The names of attributes that lie in an instance itself, without a dict: from 3.11 on. */
+/* Attributes of an instance that has no dict: from 3.11 on. */
 #ifndef PYHOT_CPYTHON_SHARED_KEYS_H
 #define PYHOT_CPYTHON_SHARED_KEYS_H
 
@@ -13,5 +13,9 @@ bool shared_keys_known(void);
 /* How many names instances of the class share, and each of them: borrowed. */
 size_t shared_keys_count(PyTypeObject *class);
 PyObject *shared_keys_name(PyTypeObject *class, size_t index);
+
+/* 3.11 and 3.12: where the values to these names are, outside the instance; NULL where they are
+ * in a dict, or in the instance. */
+PyObject *const *shared_keys_values(PyObject *object);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../cpython/gc_objects.h"
+#include "../cpython/shared_keys.h"
 
 enum { BUDGET = 1 << 18, MOST_BLOCKS = 1 << 14, PIECE = 512, MOST_STATICS = 8 };
 
@@ -97,7 +98,7 @@ static bool is_leaf(struct candidates *c, uintptr_t address)
     uintptr_t words[2], meta[2];
     const void *type;
 
-    if (!memory_read(address, words, sizeof words))
+    if (!memory_read(&c->heap->memory, address, words, sizeof words))
         return true;
     if (!(uint32_t)words[0] || words[0] >> 32 & 0xFFFF || memory_at(&c->heap->memory, words[0]))
         return false;
@@ -106,7 +107,8 @@ static bool is_leaf(struct candidates *c, uintptr_t address)
         type == &PyCode_Type || type == &PyFloat_Type || type == &PyBool_Type ||
         type == &PyType_Type)
         return true;
-    if (words[1] < 4096 || words[1] % 8 || !memory_read(words[1], meta, sizeof meta))
+    if (words[1] < 4096 || words[1] % 8 ||
+        !memory_read(&c->heap->memory, words[1], meta, sizeof meta))
         return false;
     /* A listed object would be known: this one of a class with header is not listed now. */
     return meta[1] == (uintptr_t)&PyType_Type &&
@@ -184,7 +186,7 @@ static void read_block(struct candidates *c, struct block block)
 
         if (n > PIECE)
             n = PIECE;
-        if (!memory_read(address, words, n * sizeof words[0]))
+        if (!memory_read(&c->heap->memory, address, words, n * sizeof words[0]))
             return;
         look_at(c, words, n, address);
         address += n * sizeof words[0];
@@ -256,6 +258,15 @@ static struct block list_items(PyObject *list)
     return (struct block){items, items + (size_t)PyList_Size(list) * sizeof(uintptr_t)};
 }
 
+/* Attributes of an instance in memory of their own. */
+static struct block instance_values(PyObject *o)
+{
+    uintptr_t values = (uintptr_t)shared_keys_values(o);
+    size_t n = values ? shared_keys_count(type_of(o)) : 0;
+
+    return (struct block){values, values + n * sizeof(uintptr_t)};
+}
+
 static int visit_grandchild_block(PyObject *o, void *arg)
 {
     struct candidates *c = arg;
@@ -318,6 +329,8 @@ static int next_ring(struct candidates *c)
         read_own(c, own);
         if (is_list(c->referrer))
             read_own(c, list_items(c->referrer));
+        else
+            read_own(c, instance_values(c->referrer));
         if (c->n_blocks == 0)
             return 0;
     } else if (!c->have_children) { /* the second ring: now read it again for pointers */

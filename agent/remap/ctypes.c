@@ -57,7 +57,7 @@ static void look_at_word(struct search *s, uintptr_t address)
     uintptr_t word;
     ptrdiff_t key;
 
-    if (!memory_read(address, &word, sizeof word) || !word)
+    if (!memory_read(&s->remap->heap->memory, address, &word, sizeof word) || !word)
         return;
     key = keys_lookup(s->remap, (PyObject *)word);
     if (key >= 0 && memory_at(&s->remap->heap->memory, address) &&

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../cpython/frame.h"
+#include "../cpython/shared_keys.h"
 #include "../cpython/version.h"
 
 struct local {
@@ -33,6 +34,7 @@ struct frames {
 void writers_prepare_process(void)
 {
     frame_layout_known();
+    shared_keys_known();
 }
 
 /* --- old code */
