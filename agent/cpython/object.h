@@ -59,7 +59,8 @@ struct _typeobject {
     unsigned long tp_flags;
     const char *tp_doc;
     traverseproc tp_traverse;
-    void *tp_clear, *tp_richcompare;
+    int (*tp_clear)(PyObject *);
+    void *tp_richcompare;
     Py_ssize_t tp_weaklistoffset;
     void *tp_iter, *tp_iternext;
     void *tp_methods, *tp_members, *tp_getset;

@@ -77,6 +77,10 @@ static bool try_layout(void)
     }
     PyErr_Clear();
     Py_DecRef(instance);
+    /* A class is in cycles with itself: object.__subclasses__() would list it until a collection.
+     * Nobody else can know it, so they are broken as the collector would. */
+    if (class)
+        PyType_Type.tp_clear(class);
     Py_DecRef(class);
     Py_DecRef(name);
     return found;
