@@ -83,6 +83,10 @@ FAILURES = {
     "missing import": (NEW_SERVICE + "import no_such_module\n", "ModuleNotFoundError"),
     "missing name": (NEW_SERVICE + "from tables import nothing\n", "ImportError"),
     "import that fails": (NEW_SERVICE + "import fresh.broken\n", "ZeroDivisionError"),
+    "modules imported by name": (
+        NEW_SERVICE + "import importlib\n__import__('fresh.named')\n"
+        "importlib.import_module('fresh.late')\nimportlib.import_module('.later', 'fresh')\n1/0\n",
+        "ZeroDivisionError"),
     "sys.exit": (NEW_SERVICE + "import sys\nsys.exit('no')\n", "SystemExit"),
     "KeyboardInterrupt": (NEW_SERVICE + "raise KeyboardInterrupt\n", "KeyboardInterrupt"),
     "recursion": (NEW_SERVICE + "def f():\n    f()\nf()\n", "RecursionError"),
@@ -90,10 +94,11 @@ FAILURES = {
                              "service.E"),
 }
 WHAT_MUST_STAY = """(
-    sorted(sys.modules), sorted(vars(sys.modules['service'])), list(sys.path),
+    sorted(sys.modules), sorted(vars(fresh)), sorted(vars(sys.modules['service'])), list(sys.path),
     [(n, id(v)) for n, v in sorted(vars(service).items()) if n != '__builtins__'],
     [(n, id(v)) for n, v in tables.HANDLERS.items()], [id(f) for f in tables.CHAIN],
-    sorted(id(k) for k in tables.KINDS), exits(), id(__import__), gc.isenabled(),
+    sorted(id(k) for k in tables.KINDS), exits(), id(__import__),
+    id(importlib._bootstrap._find_and_load), gc.isenabled(),
     sorted(linecache.cache), [t.name for t in threading.enumerate()],
     service.get(), session.name(), isinstance(session, service.Session),
 )"""
@@ -117,7 +122,8 @@ def service(python, tmp_path_factory):
     target = harness.Target(python, tmp_path_factory.mktemp("service"), {
         "tables.py": TABLES, "service.py": SERVICE, "fresh/__init__.py": "",
         "fresh/part.py": "X = 1\n", "fresh/broken.py": "import fresh.part\n1/0\n",
-        "app.py": "import gc, linecache, sys, threading\nimport service, tables\n"
+        "fresh/named.py": "", "fresh/late.py": "import fresh.part\n", "fresh/later.py": "",
+        "app.py": "import gc, importlib, linecache, sys, threading\nimport fresh, service, tables\n"
                   "session = service.Session()\n" + EXITS +
                   "linecache.getlines(service.__file__)\n" + IDLE})
     yield target

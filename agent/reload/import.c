@@ -6,9 +6,16 @@
 #include "import.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static struct execution *current;
-static PyObject *installed; /* borrowed: only compared */
+
+/* A function of the program's that ours stands in for; ours has it as `self`. */
+struct stand_in {
+    const char *module, *name;
+    PyMethodDef definition;
+    PyObject *installed; /* borrowed: only compared */
+};
 
 /* The arguments of __import__; all borrowed, NULL if not given. */
 struct call {
@@ -230,48 +237,98 @@ static PyObject *import_hook(PyObject *original, PyObject *args, PyObject *kwarg
     return result;
 }
 
-int import_hook_install(struct execution *e)
+/* importlib._bootstrap._find_and_load(name, import_): all that is not loaded yet comes through
+ * here, from import statements and from importlib.import_module (Python/import.c:
+ * import_find_and_load; 3.8 to 3.15). */
+static PyObject *find_and_load(PyObject *original, PyObject *args, PyObject *kwargs)
 {
-    static PyMethodDef definition = {
-        .ml_name = "__import__",
-        .ml_meth = (PyCFunction)(void (*)(void))import_hook,
-        .ml_flags = METH_VARARGS | METH_KEYWORDS,
-    };
-    PyObject *builtins = PyEval_GetBuiltins();
-    PyObject *original = PyDict_GetItemString(builtins, "__import__");
+    PyObject *name = PyTuple_Size(args) > 0 ? PyTuple_GetItem(args, 0) : NULL;
+
+    if (current && name && is_str(name) && note(current, name) < 0)
+        PyErr_Clear();
+    return PyObject_Call(original, args, kwargs);
+}
+
+static struct stand_in stand_ins[] = {
+    {
+        .module = "builtins",
+        .name = "__import__",
+        .definition = {.ml_name = "__import__",
+                       .ml_meth = (PyCFunction)(void (*)(void))import_hook,
+                       .ml_flags = METH_VARARGS | METH_KEYWORDS},
+    },
+    {
+        .module = "_frozen_importlib",
+        .name = "_find_and_load",
+        .definition = {.ml_name = "_find_and_load",
+                       .ml_meth = (PyCFunction)(void (*)(void))find_and_load,
+                       .ml_flags = METH_VARARGS | METH_KEYWORDS},
+    },
+};
+enum { N_STAND_INS = sizeof stand_ins / sizeof stand_ins[0] };
+
+/* The dict that the function is looked up in: borrowed, or NULL. */
+static PyObject *home_of(const struct stand_in *stand_in)
+{
+    PyObject *module;
+
+    if (strcmp(stand_in->module, "builtins") == 0)
+        return PyEval_GetBuiltins();
+    module = PyDict_GetItemString(PyImport_GetModuleDict(), stand_in->module);
+    return module && PyType_IsSubtype(type_of(module), &PyModule_Type) ? PyModule_GetDict(module)
+                                                                       : NULL;
+}
+
+static int stand_in_install(struct stand_in *stand_in)
+{
+    PyObject *home = home_of(stand_in);
+    PyObject *original = home ? PyDict_GetItemString(home, stand_in->name) : NULL;
     PyObject *hook;
+    int status;
 
     if (!original) {
-        PyErr_SetString(PyExc_ImportError, "__import__ not found");
+        PyErr_Format(PyExc_ImportError, "%s not found", stand_in->name);
         return -1;
     }
-    hook = PyCFunction_NewEx(&definition, original, NULL);
-    if (!hook)
-        return -1;
+    hook = PyCFunction_NewEx(&stand_in->definition, original, NULL);
+    status = hook ? PyDict_SetItemString(home, stand_in->name, hook) : -1;
+    if (status == 0)
+        stand_in->installed = hook;
+    Py_DecRef(hook); /* its home holds it */
+    return status;
+}
+
+static void stand_in_remove(struct stand_in *stand_in)
+{
+    PyObject *home = home_of(stand_in);
+    PyObject *hook = home ? PyDict_GetItemString(home, stand_in->name) : NULL;
+
+    /* Storing over an existing key of str needs no memory. */
+    if (hook && hook == stand_in->installed)
+        PyDict_SetItemString(home, stand_in->name, PyCFunction_GetSelf(hook));
+    stand_in->installed = NULL;
+}
+
+int import_hook_install(struct execution *e)
+{
     e->thread = PyThreadState_Get();
     current = e;
-    installed = hook;
-    if (PyDict_SetItemString(builtins, "__import__", hook) < 0) {
-        current = NULL;
-        Py_DecRef(hook);
-        return -1;
+    for (size_t i = 0; i < N_STAND_INS; i++) {
+        if (stand_in_install(&stand_ins[i]) < 0) {
+            import_hook_remove();
+            return -1;
+        }
     }
-    Py_DecRef(hook); /* builtins holds it */
     return 0;
 }
 
 void import_hook_remove(void)
 {
     PyObject *type, *value, *traceback;
-    PyObject *builtins = PyEval_GetBuiltins();
-    PyObject *hook;
 
     PyErr_Fetch(&type, &value, &traceback);
-    hook = PyDict_GetItemString(builtins, "__import__");
-    /* Storing over an existing key of str needs no memory. */
-    if (hook && hook == installed)
-        PyDict_SetItemString(builtins, "__import__", PyCFunction_GetSelf(hook));
+    for (size_t i = 0; i < N_STAND_INS; i++)
+        stand_in_remove(&stand_ins[i]);
     current = NULL;
-    installed = NULL;
     PyErr_Restore(type, value, traceback);
 }

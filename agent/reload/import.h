@@ -1,4 +1,5 @@
-/* builtins.__import__ during an execution aside (execute.h). */
+/* builtins.__import__, and what finds modules that are not loaded, during an execution aside
+ * (execute.h). */
 #ifndef PYHOT_IMPORT_H
 #define PYHOT_IMPORT_H
 
@@ -8,7 +9,7 @@
  * at a time in a process.  0, or -1 with an exception. */
 int import_hook_install(struct execution *e);
 
-/* Cannot fail.  If somebody has wrapped builtins.__import__ meanwhile, theirs stays, and ours
+/* Cannot fail.  If somebody has wrapped one of the functions meanwhile, theirs stays, and ours
  * inside it only calls the original from now on. */
 void import_hook_remove(void);
 
