@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 import zipfile
 
@@ -477,6 +478,134 @@ def test_encodings(python, start):
     (target.directory / "bom.py").write_bytes(b"\xef\xbb\xbfX = '\xc3\xa4'\r\nif X:\r\n\tY = 2\r\n")
     target.reload("latin", "bom")
     assert target.eval("latin.X, bom.X, latin.Y, bom.Y") == ("\xe4", "\xe4", 1, 2)
+
+
+FORMS = {
+    "form_feed": "\fdef f():\n    return V\n\f\n# page two\nX = V\n",
+    "crlf": "def f():\r\n    return V\r\nX = \"\"\"a\r\nb\"\"\" and V\r\n",
+    "cr": "def f():\r    return V\rX = V\r",
+    "mixed": "def f():\r\n    return V\r\nX = V\n\n\n",
+    "no_newline": "def f(): return V\nX = V",
+    "tabs": "def f():\n\tif 1:\n\t    return V\nX = V\n",
+    "cookie_in_line_2": "#!/usr/bin/python\n# vim: set fileencoding=cp1252 :\nE = '\u20ac'\n"
+                        "def f(): return V\nX = V if E == '\\u20ac' else E\n",
+    "utf8_names": "def f\u00f6():\n    return V\nf = f\u00f6\nX = V\n",
+    "long_line": "def f(): return V\nT = (%s)\nX = V if T[-1] == 19999 else 0\n"
+                 % ", ".join(map(str, range(20000))),
+    "long_string": "def f(): return V\nX = V if len('%s') == 100000 else 0\n" % ("x" * 100000),
+    "future": "'doc'\nfrom __future__ import annotations\ndef f(a: no_such_name = 0): return V\n"
+              "X = V\n",
+    "continued": "def f(): \\\n    return \\\n  V\nX = \\\nV\n",
+    "space.part": "def f(): return V\nX = V\n",
+    "found": "def f(): return V\nX = V\n",
+    "linked": "def f(): return V\nX = V\n",
+}
+FINDER = """
+import importlib.abc, importlib.util, sys
+class Finder(importlib.abc.MetaPathFinder):  # as editable installs have it
+    def find_spec(self, name, path=None, target=None):
+        if name == "found":
+            return importlib.util.spec_from_file_location(name, %r)
+sys.meta_path.append(Finder())
+"""
+
+
+def encoded(name, text, value):
+    text = text.replace("V", str(value))
+    return text.encode("cp1252" if name == "cookie_in_line_2" else "utf-8")
+
+
+def test_forms_of_source(python, tmp_path, start):
+    modules = sorted(FORMS)
+    elsewhere = tmp_path / "elsewhere"
+    links = [tmp_path / "linked1.py", tmp_path / "linked2.py"]
+
+    def save(value):
+        for name, text in FORMS.items():
+            path = tmp_path / "target0" / (name.replace(".", "/") + ".py")
+            if name == "found":
+                path = elsewhere / "src" / "found.py"
+            elif name == "linked":
+                path = links[value - 1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(name, text, value))
+
+    save(1)
+    (tmp_path / "target0" / "linked.py").symlink_to(links[0])
+    target = start(python, {"app.py": FINDER % str(elsewhere / "src" / "found.py")
+                            + "import sys, %s\n" % ", ".join(modules) + IDLE})
+    both = "{n: (sys.modules[n].f(), sys.modules[n].X) for n in %r}" % modules
+    assert target.eval(both) == {name: (1, 1) for name in modules}
+    save(2)
+    (tmp_path / "next").symlink_to(links[1])
+    (tmp_path / "next").replace(tmp_path / "target0" / "linked.py")
+    target.reload(*modules)
+    assert target.eval(both) == {name: (2, 2) for name in modules}
+    assert target.eval("future.f.__annotations__") == {"a": "no_such_name"}
+    assert target.eval("__import__('inspect').getsource(crlf.f)") == "def f():\n    return 2\n"
+
+
+WRONG = {
+    "not_ascii": b"# coding: ascii\nX = '\xe4'\n",
+    "not_utf8": b"X = '\xe4'\n",
+    "no_such_encoding": b"# coding: no-such-encoding\nX = 1\n",
+    "bom_and_other_cookie": b"\xef\xbb\xbf# coding: latin-1\nX = 1\n",
+    "null": b"X = 1\nY = '\0'\n",
+    "late_future": b"X = 1\nfrom __future__ import annotations\n",
+    "dedent": b"if 1:\n        X = 1\n    Y = 2\n",
+}
+
+
+def test_forms_that_are_wrong(python, start):
+    target = start(python, {"mod.py": "X = 0\n", "app.py": "import mod\n" + IDLE})
+    for name, text in WRONG.items():
+        (target.directory / "mod.py").write_bytes(text)
+        done = target.attach("mod")
+        assert done.returncode == 1, (name, done.stdout)
+        error = done.report["modules"][0]["error"]
+        # null bytes are a ValueError before 3.12, as from compile()
+        assert error["type"] in ("SyntaxError", "IndentationError", "ValueError"), (name, error)
+        assert target.eval("mod.X, hasattr(mod, 'Y')") == (0, False)
+
+
+def test_a_file_that_is_replaced_while_it_is_read(any_python, start):
+    """By rename: one version or the other, whole."""
+    def text(value):
+        return "FIRST = %d\n%s\nLAST = %d\n" % (value, "# %s\n" % ("x" * 70) * 20000, value)
+
+    target = start(any_python, {"mod.py": text(0), "app.py": "import mod\n" + IDLE})
+    path, stop, saved = target.directory / "mod.py", threading.Event(), [0]
+
+    def save():
+        while not stop.is_set():
+            saved[0] += 1
+            fresh = target.directory / "fresh"
+            fresh.write_text(text(saved[0]))
+            fresh.replace(path)
+
+    writer = threading.Thread(target=save)
+    writer.start()
+    try:
+        seen = set()
+        for _ in range(8):
+            target.reload("mod")
+            first, last = target.eval("mod.FIRST, mod.LAST")
+            assert first == last
+            seen.add(first)
+    finally:
+        stop.set()
+        writer.join()
+    assert len(seen) > 1 and saved[0] > 8
+
+
+def test_relative_path_and_another_directory(python, start):
+    """A module found through a relative entry of sys.path, and os.chdir since."""
+    target = start(python, {"lib/mod.py": "X = 1\n", "other/lib/mod.py": "X = 'wrong'\n",
+                            "app.py": "import os, sys\nsys.path.insert(0, 'lib')\nimport mod\n"
+                                      "os.chdir('other')\n" + IDLE}, command=["app.py"])
+    target.edit("lib/mod.py", "X = 2\n")
+    done = target.attach("mod")
+    assert done.returncode == 0 and target.eval("mod.X") == 2
 
 
 def write_zip(path, **modules):
