@@ -185,16 +185,23 @@ static const struct mapping *mapping_of_file(const struct target *target, const 
 static struct error *find_libc(struct python *python, const struct target *target)
 {
     struct symbol symbols[] = {
-        {.name = "dlopen"},       {.name = "dlsym"},          {.name = "dlerror"},
-        {.name = "munmap"},       {.name = "pthread_create"}, {.name = "pthread_detach"},
-        {.name = "pthread_self"}, {.name = "close"},          {.name = "mmap"},
+        {.name = "dlopen"},
+        {.name = "dlsym"},
+        {.name = "dlerror"},
+        {.name = "munmap"},
+        {.name = "pthread_create"},
+        {.name = "pthread_detach"},
+        {.name = "pthread_self"},
+        {.name = "close"},
+        {.name = "mmap"},
+        {.name = "gnu_get_libc_version"}, /* the last: only glibc has it */
     };
     uint64_t *const addresses[] = {
         &python->dlopen,       &python->dlsym,          &python->dlerror,
         &python->munmap,       &python->pthread_create, &python->pthread_detach,
         &python->pthread_self, &python->close,          &python->mmap,
     };
-    const size_t n = sizeof(symbols) / sizeof(*symbols);
+    const size_t n = sizeof(symbols) / sizeof(*symbols), needed = n - 1;
 
     for (size_t i = 0; i < sizeof(libc_files) / sizeof(*libc_files); i++) {
         const struct mapping *mapping = mapping_of_file(target, libc_files[i]);
@@ -207,7 +214,7 @@ static struct error *find_libc(struct python *python, const struct target *targe
         image_find_symbols(&image, symbols, n);
         image_close(&image);
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < needed; i++) {
         if (!symbols[i].address)
             return error_hint(error_new(EXIT_CANNOT_ATTACH, "no-loader",
                                         "the Python in process %d (%s) is linked statically: it "
@@ -216,6 +223,12 @@ static struct error *find_libc(struct python *python, const struct target *targe
                               "run the program with a dynamically linked Python");
         *addresses[i] = symbols[i].address;
     }
+    if (!symbols[needed].address)
+        return error_hint(error_new(EXIT_CANNOT_ATTACH, "other-libc",
+                                    "process %d (%s) runs on another C library than glibc (musl, "
+                                    "as in Alpine Linux), which pyhot does not know",
+                                    target->pid, target->command),
+                          "run the program in an image with glibc, such as python:3-slim");
     return NULL;
 }
 

@@ -307,3 +307,96 @@ def test_jit(with_jit, start):
     assert target.eval("values_hot()") == 5000
     check(target)
     assert target.eval("values_hot()") == 15000
+
+
+# ---- Containers, other C libraries
+
+# In a mount namespace and a root directory of its own, in which there is nothing but one CPython.
+DISTROLESS = """#!/bin/sh
+exec unshare --mount --propagation private sh -ec '
+root=%(root)s
+for path in %(paths)s; do
+    mkdir -p "$root$path"; mount --bind "$path" "$root$path"; done
+%(proc)s
+exec chroot "$root" %(program)s "$@"' sh "$@"
+"""
+
+
+@pytest.fixture
+def distroless(any_python, tmp_path):
+    """distroless(proc): a program that starts CPython in a root without a shell."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to make a root directory")
+    if any_python.shared:
+        pytest.skip("no CPython without libpython")
+    root = tmp_path / "root"
+    libraries = subprocess.run(["ldd", any_python.executable], stdout=subprocess.PIPE, text=True)
+    for path in [any_python.executable, *(word for word in libraries.stdout.split()
+                                          if word.startswith("/"))]:
+        to = root / path.lstrip("/")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, to)
+    library = "/usr/lib/python%d.%d" % any_python.minor
+
+    def make(proc):
+        script = tmp_path / "distroless"
+        script.write_text(DISTROLESS % {
+            "root": root, "program": any_python.executable,
+            "paths": " ".join([library, str(harness.VICTIMS), str(tmp_path / "target0"), "/dev"]),
+            "proc": 'mkdir -p "$root/proc"; mount -t proc proc "$root/proc"' if proc else ""})
+        script.chmod(0o755)
+        return script
+
+    return make
+
+
+def test_distroless(distroless, start, tmp_path):
+    target = start(distroless(True), FILES, command=(str(tmp_path / "target0" / "app.py"),))
+    assert os.listdir("/proc/%d/root/usr/bin" % target.pid) == [
+        os.path.basename(os.readlink("/proc/%d/exe" % target.pid))]
+    check(target)
+
+
+def test_no_proc_inside(distroless, start, tmp_path):
+    target = start(distroless(False), FILES, command=(str(tmp_path / "target0" / "app.py"),))
+    refused(target.pid, "agent-not-loaded", "could not load the agent")
+    target.check_unharmed()
+
+
+def refused(pid, code, words):
+    done = harness.run_pyhot("attach", pid, "mod", "--force")
+    assert done.returncode == 3, done.stdout
+    error = done.report["error"]
+    assert error["code"] == code and words in error["message"] and "\n" not in error["message"]
+
+
+@pytest.fixture
+def imitation(tmp_path):
+    """imitation(*compiler): the id of a process that looks from outside like a CPython 3.12."""
+    processes = []
+
+    def run(*compiler):
+        if not shutil.which(compiler[0]):
+            pytest.skip("no %s" % compiler[0])
+        program = tmp_path / "python3.12"
+        subprocess.run([*compiler, "-D_GNU_SOURCE", "-o", program,
+                        harness.TESTS / "unit" / "fake_python.c"], check=True)
+        processes.append(subprocess.Popen([program, "030c00f0", "0", "1", "0"],
+                                          stdout=subprocess.PIPE))
+        assert processes[-1].stdout.read(1) == b"r"
+        return processes[-1].pid
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_musl(imitation):
+    """No CPython for musl is to be had here: that it is told is what can be tested."""
+    refused(imitation("musl-gcc", "-Wl,--export-dynamic"), "other-libc", "musl")
+
+
+@pytest.mark.parametrize("compiler", ["cc", "musl-gcc"])
+def test_static_executable(imitation, compiler):
+    refused(imitation(compiler, "-static"), "no-loader", "linked statically")
