@@ -172,7 +172,7 @@ EDITS = {
                  None),
     "list": ('"b"]', '"b", "c"]', "stale", False, [("NAMES", "changed", "constant")], []),
     "class attribute": ("sides = 3", "sides = 4", "stale", False,
-                        [("Shape.sides", "changed", "attribute")], None),
+                        [("Shape.sides", "changed", "attribute")], []),
     "method": ("return 1\n\n    @prop", "return 12\n\n    @prop", "stale", False,
                [("Shape.area", "changed", "method")], None),
     "private method": ("return 7", "return 8", "stale", False,
@@ -188,7 +188,7 @@ EDITS = {
     "base": ("class Corner:", "class Corner(dict):", "stale", False,
              [("Shape.Corner", "changed", "class")], []),
     "field": ("x: int = 0", "x: int = 9", "stale", False, [("Point.x", "changed", "attribute")],
-              None),
+              []),
     "annotation": ("x: int = 0", "x: str = 0", "stale", False, [("Point", "changed", "class")],
                    []),
     "enum member": ("RED = 1", "RED = 2", "stale", False, [("Color.RED", "changed", "attribute")],
@@ -243,6 +243,97 @@ def test_every_change_is_named(python, run_script, known):
         assert found[title] == [state, moved, changes], title
 
 
+# What a text of its own shows best: what it was, and what it became.
+REFORMED = [
+    ("def f(a,b):\n    return g(a,b)\n",
+     "def f(\n    a, b\n):\n    return g(\n        a,\n        b,\n    )\n"),
+    ("def f(a):\n    try: x = g(a); y = g(x)\n    except E: pass\n    while a: pass\n    return x, y\n",
+     "def f(a):\n    try:\n        x = g(a)\n        y = g(\n            x)\n    except E:\n"
+     "        pass\n    while a:\n        pass\n    return (x,\n            y)\n"),
+    ("x = 60*60\ndef f(): return 2*30, 'a' 'b'\n", "x = 3600\ndef f(): return (0x3c, \"ab\")\n"),
+    ("def f(x):\n    return 1\n", "def f(x):\n    if 0: print('never')\n    return 1\n"),
+    ("def f(x): return x in {'a', 'b', 'c'}, f'{x}'\n",
+     "def f(x): return x in {'c', 'b', 'a'}, f'{ x }'\n"),
+    ("def f(): pass\n", "def f(): ...\n"),
+    ("def f():\n    return '\u00e9'\n",
+     "# coding: latin-1\r\ndef f():\r\n\treturn '\\u00e9'\r\n"),
+    ("exec('def f(): return 1')\nC = type('C', (), {'m': lambda self: 1})\n",
+     "exec('def f(): return 1')\n\nC = type('C', (), {'m': lambda self: 1})\n"),
+    ("class C: pass\nfor n in 'ab':\n    def m(self, n=n): return n\n    setattr(C, n, m)\ndel m, n\n",
+     "class C: pass\n#\nfor n in 'ab':\n    def m(self, n=n): return n\n    setattr(C, n, m)\ndel m, n\n"),
+    ("registry = {}\ndef register(f): registry[f.__name__] = f\n@register\ndef f(): return 1\n",
+     "registry = {}\ndef register(f): registry[f.__name__] = f\n\n@register\ndef f(): return 1\n"),
+    ("import enum, typing\nclass E(enum.IntFlag):\n    A = enum.auto()\n"
+     "class P(typing.NamedTuple):\n    a: int = 1\n    def m(self): return self.a\n",
+     "import enum, typing\n\nclass E(enum.IntFlag):\n    A = enum.auto()\n"
+     "class P(typing.NamedTuple):\n    a: int = 1\n    def m(self): return self.a\n"),
+    ("from __future__ import annotations\nimport sys\nif sys.argv:\n    a: int = 1\ndef f(a: int): pass\n",
+     "from __future__ import annotations\nimport sys\n\nif sys.argv:\n    a: int = 1\ndef f(a: int): pass\n"),
+    ("count = 0\nclass C:\n    n = 0\n", "# set by others\ncount = 0\nclass C:\n    n = 0\n"),
+]
+
+CHANGED = [
+    ("def f(): return (1, 2)\n", "def f(): return (1.0, 2)\n"),
+    ("def f(): return 0.0\n", "def f(): return -0.0\n"),
+    ("def f(x): return x in {1, 2}\n", "def f(x): return x in {1.0, 2}\n"),
+    ("def f():\n    'a'\n", "def f():\n    'b'\n"),
+    ("def f():\n    try:\n        a()\n        b()\n    except E:\n        c()\n",
+     "def f():\n    a()\n    try:\n        b()\n    except E:\n        c()\n"),
+    ("def f(a): return a\n", "def f(a, /): return a\n"),
+    ("def f(): return 1\n", "async def f(): return 1\n"),
+    ("def f(*, a=1): return a\n", "def f(*, a=2): return a\n"),
+    ("x = 1\ndef f():\n    x = 2\n", "x = 1\ndef f():\n    global x\n    x = 2\n"),
+    ("T = {'a': lambda x: x + 1}\n", "T = {'a': lambda x: x + 2}\n"),
+    ("class C:\n    k = property(lambda self: 1)\n", "class C:\n    k = property(lambda self: 2)\n"),
+    ("def f(k=lambda x: x): return k\n", "def f(k=lambda x: -x): return k\n"),
+    ("def f(): return [x for x in y]\n", "def f(): return [-x for x in y]\n"),
+    ("def f(a): return f'{a}'\n", "def f(a): return f'{a!r}'\n"),
+    ("from os.path import join as j\n", "from os.path import split as j\n"),
+    ("from os.path import *\n", "from posixpath import *\n"),
+    ("def f(a: int): pass\n", "from __future__ import annotations\ndef f(a: int): pass\n"),
+    ("a: int\n", "a: str\n"),
+    ("a, b = 1, 2\n", "a, b = 2, 1\n"),
+    ("D = {}\nD['a'] = 1\n", "D = {}\nD['a'] = 2\n"),
+    ("class M(type): pass\nclass C: pass\n", "class M(type): pass\nclass C(metaclass=M): pass\n"),
+    ("def a(f): return f\ndef b(f): return f\n@a\n@b\ndef f(): pass\n",
+     "def a(f): return f\ndef b(f): return f\n@b\n@a\ndef f(): pass\n"),
+    ("def f(): return 1\ndef f(): return 2\n", "def f(): return 1\ndef f(): return 3\n"),
+    ("def f(): return 1\n", "f = 1\n"),
+]
+
+NEW_SYNTAX = {
+    10: [("def f(x):\n    match x:\n        case int(a): return a\n",
+          "def f(x):\n    match x:\n        case str(a): return a\n")],
+    12: [("def f[T: int](x: T): return x\n", "def f[T: str](x: T): return x\n"),
+         ("class C[T]:\n    def m(self): return 1\n", "class C[T]:\n    def m(self): return 2\n"),
+         ("type A = int\n", "type A = str\n")],
+}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["with cached code", "without"])
+def test_no_false_alarm_and_no_miss(python, run_script, known):
+    changed = CHANGED + [case for minor, cases in NEW_SYNTAX.items() for case in cases
+                         if python.minor >= (3, minor)]
+    states = ast.literal_eval(run_script(python, PRELUDE + r'''
+cases, known = %r, %r
+sys.dont_write_bytecode = not known
+states = []
+for number, (before, after) in enumerate(cases):
+    name = "case%%d" %% number
+    write(name, before, 1e9)
+    module = importlib.import_module(name)
+    if hasattr(module, "count"):
+        module.count += 1
+        module.C.n += 1
+        module.C.more = True
+    write(name, after, 1e9 + 60)
+    states.append(changes(name)[0])
+print(states)
+''' % (REFORMED + (changed if known else []), known)))
+    expected = ["fresh"] * len(REFORMED) + ["stale"] * (len(changed) if known else 0)
+    assert [pair for pair in zip(states, expected, REFORMED + changed) if pair[0] != pair[1]] == []
+
+
 def test_states(python, run_script):
     output = run_script(python, PRELUDE + r'''
 for name in "gone", "broken", "warns":
@@ -254,6 +345,11 @@ write("warns", "A = '\\d' is 1\n", 1e9 + 60)
 for name in "gone", "broken", "warns", "sys", "_frozen_importlib":
     module, = pyhot.stale(name)["modules"]
     print(name, module["state"], bool(module["why"]))
+os.mkdir(os.path.join(directory, "gone.py"))
+write("broken", "A = " + 250 * "(" + 250 * ")", 1e9 + 90)
+for name in "gone", "broken":
+    module, = pyhot.stale(name)["modules"]
+    print(name, module["state"], bool(module["why"]))
 try:
     pyhot.stale("nowhere")
 except RuntimeError as error:
@@ -261,7 +357,8 @@ except RuntimeError as error:
 ''')
     assert output.split("\n") == ["gone unreadable True", "broken unreadable True",
                                   "warns stale False", "sys no-source True",
-                                  "_frozen_importlib no-source True", "True", ""]
+                                  "_frozen_importlib no-source True", "gone unreadable True",
+                                  "broken unreadable True", "True", ""]
 
 
 NOISE = "asyncio, concurrent.futures, ctypes, dataclasses, decimal, doctest, email.message, " \

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "exception_table.h"
 #include "introspect.h"
 #include "opcode.h"
 #include "version.h"
@@ -36,6 +37,7 @@ static struct {
     int extended_arg, cache, nop, common_constant;
     PyObject *common[N_COMMON]; /* those that are constants: NULL otherwise */
     unsigned char kind[MAX_OPCODE], arg[MAX_OPCODE], shift[MAX_OPCODE];
+    unsigned char first[MAX_OPCODE], second[MAX_OPCODE]; /* of a pair; 0: it is none */
     bool backward[MAX_OPCODE], no_fallthrough[MAX_OPCODE], intrinsic[MAX_OPCODE];
 } table;
 
@@ -95,6 +97,15 @@ static const char *const ends[] = {
     "RETURN_VALUE", "RETURN_CONST",  "RAISE_VARARGS", "RERAISE",
 };
 
+/* Two instructions in one, with two arguments of four bits, which the compiler of 3.13+ makes if
+ * both are on the same line (Python/flowgraph.c, insert_superinstructions). */
+static const char *const pairs[][3] = {
+    {"LOAD_FAST_LOAD_FAST", "LOAD_FAST", "LOAD_FAST"},
+    {"LOAD_FAST_BORROW_LOAD_FAST_BORROW", "LOAD_FAST_BORROW", "LOAD_FAST_BORROW"},
+    {"STORE_FAST_LOAD_FAST", "STORE_FAST", "LOAD_FAST"},
+    {"STORE_FAST_STORE_FAST", "STORE_FAST", "STORE_FAST"},
+};
+
 static int opcode_number(PyObject *opmap, const char *name)
 {
     PyObject *number = dict_get(opmap, name);
@@ -140,6 +151,14 @@ static void read_opmap(PyObject *opmap)
 
         if (opcode >= 0)
             table.no_fallthrough[opcode] = true;
+    }
+    for (size_t i = 0; minor >= 13 && i < sizeof pairs / sizeof pairs[0]; i++) {
+        int pair = opcode_number(opmap, pairs[i][0]);
+
+        if (pair < 0)
+            continue;
+        table.first[pair] = (unsigned char)opcode_number(opmap, pairs[i][1]);
+        table.second[pair] = (unsigned char)opcode_number(opmap, pairs[i][2]);
     }
     while (PyDict_Next(opmap, &at, &key, &value)) {
         const char *name = is_str(key) ? PyUnicode_AsUTF8(key) : NULL;
@@ -283,32 +302,47 @@ static long jump_unit(const struct instruction *in, long next)
     }
 }
 
+static void add_instruction(struct bytecode *code, int opcode, int arg, size_t unit, size_t next)
+{
+    struct instruction *in = &code->at[code->n++];
+
+    *in = (struct instruction){.opcode = opcode, .arg = arg, .unit = unit, .depth = DEPTH_UNKNOWN};
+    resolve_argument(code, in);
+    in->target = jump_unit(in, (long)next);
+}
+
 /* Reads all units; in->target is still a unit.  `index_of` gets, for each unit, the index of
  * the instruction that is there or follows. */
 static void read_units(struct bytecode *code, const unsigned char *text, size_t units,
                        size_t *index_of)
 {
+    size_t begin = 0;
     int extended = 0;
 
     for (size_t unit = 0; unit < units; unit++) {
         int opcode = text[2 * unit], arg = extended | text[2 * unit + 1];
-        struct instruction *in = &code->at[code->n];
         size_t next = unit + 1;
 
         index_of[unit] = code->n;
         if (opcode == table.extended_arg) {
+            if (!extended)
+                begin = unit;
             extended = arg << 8;
             continue;
         }
+        if (!extended)
+            begin = unit;
         extended = 0;
         if ((table.cache >= 0 && opcode == table.cache) || opcode == table.nop)
             continue;
         while (table.cache >= 0 && next < units && text[2 * next] == table.cache)
             next++;
-        *in = (struct instruction){.opcode = opcode, .arg = arg, .depth = DEPTH_UNKNOWN};
-        resolve_argument(code, in);
-        in->target = jump_unit(in, next);
-        code->n++;
+        if (table.first[opcode]) {
+            add_instruction(code, table.first[opcode], arg >> 4, begin, next);
+            add_instruction(code, table.second[opcode], arg & 15, begin, next);
+        } else {
+            add_instruction(code, opcode, arg, begin, next);
+        }
     }
     index_of[units] = code->n;
 }
@@ -359,7 +393,7 @@ static int decode_text(struct bytecode *code, PyObject *text)
     size_t units = (size_t)PyBytes_Size(text) / 2;
     size_t *index_of = malloc((units + 1) * sizeof *index_of);
 
-    code->at = malloc((units + 1) * sizeof *code->at);
+    code->at = malloc((2 * units + 1) * sizeof *code->at);
     if (!index_of || !code->at) {
         free(index_of);
         PyErr_NoMemory();
@@ -557,6 +591,8 @@ int program_same(PyObject *a, PyObject *b)
     same = bytecode_decode(b, &y);
     if (same == 0)
         same = x.n == y.n ? bytecode_same(&x, 0, &y, 0, x.n) : 0;
+    if (same == 1)
+        same = exceptions_same(&x, &y);
     bytecode_clear(&x);
     bytecode_clear(&y);
     return same;

@@ -46,11 +46,12 @@ struct instruction {
     PyObject *name;   /* borrowed: the name it works on, or NULL */
     PyObject *value;  /* borrowed: the constant it loads, or NULL */
     ptrdiff_t target; /* index of the instruction it may jump to, or -1 */
+    size_t unit;      /* where it begins in co_code, in units of two bytes */
     int depth;        /* of the stack before it; relative in code reached by exceptions only */
 };
 
 struct bytecode {
-    struct instruction *at; /* without EXTENDED_ARG, CACHE and NOP */
+    struct instruction *at; /* without EXTENDED_ARG, CACHE and NOP; pairs in one as two */
     size_t n;
     PyObject *code, *consts, *names, *locals; /* new references */
 };

@@ -3,12 +3,15 @@
 
 #include <string.h>
 
+#include "cpython/bytecode.h"
+#include "cpython/exception_table.h"
 #include "cpython/introspect.h"
 #include "cpython/version.h"
 
 /* Include/cpython/code.h (to 3.8 Include/code.h), the same in 3.8 to 3.15. */
-#define CO_NEWLOCALS          0x2   /* a class body has it not */
-#define CO_ITERABLE_COROUTINE 0x100 /* types.coroutine sets it in a copy of the code */
+#define CO_NEWLOCALS          0x2       /* a class body has it not */
+#define CO_HAS_DOCSTRING      0x4000000 /* from 3.14 on */
+#define CO_ITERABLE_COROUTINE 0x100     /* types.coroutine sets it in a copy of the code */
 
 static int same_constant(PyObject *old, PyObject *new_, bool *moved);
 
@@ -95,6 +98,23 @@ static int same_nested(PyObject *old, PyObject *new_, bool *moved)
     return same;
 }
 
+/* 1 and 1.0 are equal, and so are sets of them. */
+static int same_members(PyObject *old, PyObject *new_, bool *moved)
+{
+    PyObject *a = PySequence_List(old), *b = a ? PySequence_List(new_) : NULL;
+    int same = b ? PyObject_RichCompareBool(old, new_, Py_EQ) : -1;
+
+    for (Py_ssize_t i = 0; same == 1 && i < PyList_Size(a); i++) {
+        int found = 0;
+        for (Py_ssize_t k = 0; found == 0 && k < PyList_Size(b); k++)
+            found = same_constant(PyList_GetItem(a, i), PyList_GetItem(b, k), moved);
+        same = found;
+    }
+    Py_DecRef(a);
+    Py_DecRef(b);
+    return same;
+}
+
 static int same_constant(PyObject *old, PyObject *new_, bool *moved)
 {
     PyTypeObject *type = type_of(old);
@@ -107,6 +127,8 @@ static int same_constant(PyObject *old, PyObject *new_, bool *moved)
         return same_nested(old, new_, moved);
     if (type == &PyTuple_Type)
         return same_items(old, new_, moved);
+    if (type == &PyFrozenSet_Type)
+        return same_members(old, new_, moved);
     if (type == &PyFloat_Type || type == &PyComplex_Type)
         return same_repr(old, new_);
     return PyObject_RichCompareBool(old, new_, Py_EQ);
@@ -153,11 +175,70 @@ static int same_lines(PyObject *old, PyObject *new_)
     return same;
 }
 
+/* --- the same program */
+
+static int same_instruction(const struct bytecode *old, const struct bytecode *new_, size_t i,
+                            bool *moved)
+{
+    PyObject *a = old->at[i].value, *b = new_->at[i].value;
+
+    if (old->at[i].opcode == new_->at[i].opcode && a && b)
+        return same_constant(a, b, moved);
+    return bytecode_same(old, i, new_, i, 1);
+}
+
+/* Where the source is in other lines the compiler may make other instructions of it: it keeps a NOP
+ * for the sake of a line, and joins instructions only within one.  Constants that dead code or the
+ * folding of constants has left over are of no use. */
+static int same_program(PyObject *old, PyObject *new_, bool *moved)
+{
+    struct bytecode a, b = {0};
+    int same = bytecode_decode(old, &a) == 0 && bytecode_decode(new_, &b) == 0 ? a.n == b.n : -1;
+
+    for (size_t i = 0; same == 1 && i < a.n; i++)
+        same = same_instruction(&a, &b, i, moved);
+    if (same == 1)
+        same = exceptions_same(&a, &b);
+    bytecode_clear(&a);
+    bytecode_clear(&b);
+    return same;
+}
+
+/* The docstring of a function is a constant that nothing loads, the first one. */
+static int same_docstring(PyObject *old, PyObject *new_, bool *moved)
+{
+    if (cpython_minor() >= 14 && !(code_flags(old) & CO_HAS_DOCSTRING))
+        return 1; /* nor has the other: flags were compared */
+
+    PyObject *a = PyObject_GetAttrString(old, "co_consts");
+    PyObject *b = a ? PyObject_GetAttrString(new_, "co_consts") : NULL;
+    PyObject *x = b && PyTuple_Size(a) ? PyTuple_GetItem(a, 0) : NULL;
+    PyObject *y = b && PyTuple_Size(b) ? PyTuple_GetItem(b, 0) : NULL;
+    bool text = (x && is_str(x)) || (y && is_str(y));
+    int same = !b ? -1 : !text ? 1 : x && y ? same_constant(x, y, moved) : 0;
+
+    Py_DecRef(a);
+    Py_DecRef(b);
+    return same;
+}
+
+/* To the byte. */
+static int same_bytes(PyObject *old, PyObject *new_, bool *moved)
+{
+    int same = same_attribute(old, new_, "co_code");
+
+    if (same == 1)
+        same = same_attribute(old, new_, "co_names");
+    if (same == 1 && cpython_minor() >= 11)
+        same = same_attribute(old, new_, "co_exceptiontable");
+    return same == 1 ? same_constants(old, new_, moved) : same;
+}
+
 int stale_same_code(PyObject *old, PyObject *new_, bool *moved)
 {
     static const char *const attributes[] = {
-        "co_code", "co_names",    "co_varnames",        "co_freevars",       "co_cellvars",
-        "co_name", "co_argcount", "co_posonlyargcount", "co_kwonlyargcount",
+        "co_varnames", "co_freevars",        "co_cellvars",       "co_name",
+        "co_argcount", "co_posonlyargcount", "co_kwonlyargcount",
     };
     bool nested_moved = false;
 
@@ -166,10 +247,12 @@ int stale_same_code(PyObject *old, PyObject *new_, bool *moved)
     int same = same_flags(old, new_);
     for (size_t i = 0; same == 1 && i < sizeof attributes / sizeof *attributes; i++)
         same = same_attribute(old, new_, attributes[i]);
-    if (same == 1 && cpython_minor() >= 11)
-        same = same_attribute(old, new_, "co_exceptiontable");
-    if (same == 1)
-        same = same_constants(old, new_, &nested_moved);
+    if (same == 1 && (same = same_bytes(old, new_, &nested_moved)) == 0) {
+        nested_moved = false;
+        same = same_docstring(old, new_, &nested_moved);
+        if (same == 1)
+            same = same_program(old, new_, &nested_moved);
+    }
     if (same != 1)
         return same;
 

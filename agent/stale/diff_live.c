@@ -16,6 +16,7 @@ struct live {
     struct definitions old; /* of the live functions */
     struct definitions new_;
     struct comparison *comparison;
+    struct comparison doubts; /* differences that may have come about at run time */
 };
 
 /* --- functions */
@@ -284,6 +285,17 @@ static const char *kind_of(const struct binding *binding, bool module)
     return module ? "function" : "method";
 }
 
+/* Another value of a name in capitals has come from the source; one of any other name may have been
+ * set by whoever imports the module. */
+static bool is_doubtful(const struct binding *binding)
+{
+    const char *name = PyUnicode_AsUTF8(binding->name);
+    bool doubtful = !name || strpbrk(name, "abcdefghijklmnopqrstuvwxyz");
+
+    PyErr_Clear();
+    return binding->kind == BINDS_CONSTANT && doubtful;
+}
+
 static int compare_name(struct live *live, const struct body *body, const struct binding *binding,
                         PyObject *namespace, PyObject *prefix)
 {
@@ -294,8 +306,8 @@ static int compare_name(struct live *live, const struct body *body, const struct
 
     if (differs == 1) {
         PyObject *name = binding_qualname(binding, prefix);
-        differs = name ? changes_add(live->comparison, name, value ? "changed" : "added",
-                                     kind_of(binding, module))
+        differs = name ? changes_add(is_doubtful(binding) ? &live->doubts : live->comparison, name,
+                                     value ? "changed" : "added", kind_of(binding, module))
                        : -1;
         Py_DecRef(name);
     }
@@ -364,10 +376,27 @@ static int compare_all_names(struct live *live)
     return result;
 }
 
+/* In a source that has changed for certain they are likely too. */
+static int add_doubts(struct live *live)
+{
+    int result = 0;
+
+    if (!PyList_Size(live->comparison->changes))
+        return 0;
+    for (Py_ssize_t i = 0; result == 0 && i < PyList_Size(live->doubts.changes); i++) {
+        PyObject *doubt = PyList_GetItem(live->doubts.changes, i);
+        result = changes_add(live->comparison, dict_get(doubt, "name"),
+                             PyUnicode_AsUTF8(dict_get(doubt, "change")),
+                             PyUnicode_AsUTF8(dict_get(doubt, "kind")));
+    }
+    return result;
+}
+
 int stale_compare_live(PyObject *dict, PyObject *disk, struct comparison *comparison)
 {
-    struct live live = {.dict = dict, .disk = disk, .comparison = comparison};
-    int result = definitions_of(disk, &live.new_);
+    struct live live = {
+        .dict = dict, .disk = disk, .comparison = comparison, .doubts.changes = PyList_New(0)};
+    int result = live.doubts.changes ? definitions_of(disk, &live.new_) : -1;
 
     if (result == 0)
         result = read_functions(&live);
@@ -375,6 +404,9 @@ int stale_compare_live(PyObject *dict, PyObject *disk, struct comparison *compar
         result = compare_functions(&live);
     if (result == 0)
         result = compare_all_names(&live);
+    if (result == 0)
+        result = add_doubts(&live);
+    Py_DecRef(live.doubts.changes);
     definitions_clear(&live.old);
     definitions_clear(&live.new_);
     return result;

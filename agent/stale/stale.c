@@ -27,14 +27,13 @@ struct module_report {
     struct comparison comparison;
 };
 
-/* The exception of the compilation becomes the reason.  -1 if it is not one of the source. */
-static int take_reason(struct module_report *report)
+/* The exception of the compilation becomes the reason; up to 3.8 MemoryError may mean that the
+ * source is nested too deeply. */
+static void take_reason(struct module_report *report)
 {
     PyObject *type, *value, *traceback, *text;
     const char *utf8;
 
-    if (PyErr_ExceptionMatches(PyExc_MemoryError))
-        return -1;
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
     text = value ? PyObject_Str(value) : NULL;
@@ -46,7 +45,6 @@ static int take_reason(struct module_report *report)
     Py_DecRef(type);
     Py_DecRef(value);
     Py_DecRef(traceback);
-    return 0;
 }
 
 static int compare(PyObject *module, const struct source *source, struct module_report *report)
@@ -56,7 +54,8 @@ static int compare(PyObject *module, const struct source *source, struct module_
 
     if (!codes.disk) {
         report->state = UNREADABLE;
-        result = take_reason(report);
+        take_reason(report);
+        result = 0;
     } else if (result == 0) {
         report->known = codes.memory != NULL;
         result = codes.memory ? stale_compare_code(codes.memory, codes.disk, &report->comparison)
