@@ -38,6 +38,11 @@ static bool move(enum pyhot_state from, enum pyhot_state to)
     return atomic_compare_exchange_strong(&job.request->state, &expected, to);
 }
 
+bool job_has_injector(void)
+{
+    return job.request != NULL;
+}
+
 bool job_cancelled(void)
 {
     return job.request && atomic_load(&job.request->state) == PYHOT_CANCELLED;

@@ -8,6 +8,9 @@
 
 #include <stdbool.h>
 
+/* Is there an injector?  It gives up at its deadline. */
+bool job_has_injector(void);
+
 /* Did the injector give up?  Cheap; ask it between phases and in long loops. */
 bool job_cancelled(void);
 

@@ -181,3 +181,40 @@ def test_a_signal_while_the_main_thread_is_stopped(start, python, faults_binary)
         assert pyhot.returncode == 0, errors
         harness.wait_for(lambda: os.path.isdir(target.path("arrived%d" % number)),
                          "the handler has run", 10)
+
+
+COLLECTING = """
+import gc, threading
+import mod, probe
+
+class Cycle:
+    def __del__(self):
+        lasts.wait()
+
+lasts, begun = threading.Event(), threading.Event()
+
+def collect():
+    cycle = Cycle()
+    cycle.itself = cycle
+    del cycle
+    begun.set()
+    gc.collect()
+
+probe.ready()
+while True:
+    threading.Event().wait(0.01)
+"""
+
+
+def test_a_collection_is_waited_for(start, any_python):
+    target = start(any_python, {"mod.py": MOD % 1, "app.py": COLLECTING})
+    target.exec("threading.Thread(target=collect).start(); begun.wait()")
+    target.edit("mod.py", MOD % 2)
+    for command in (["attach", target.pid, "mod"], ["list-stale", target.pid, "--objects"]):
+        done = harness.run_pyhot(*command, "--timeout=0.5")
+        assert done.returncode == 4, done.stdout
+        assert done.report["error"]["code"] == "deadline", done.report
+    assert target.eval("mod.answer()") == 1
+    target.exec("lasts.set()")
+    assert target.reload("mod")["modules"][0]["result"] == "reloaded"
+    target.check_unharmed()

@@ -116,13 +116,6 @@ static int unknown_layout(void)
     return -1;
 }
 
-static int collecting(void)
-{
-    PyErr_SetString(PyExc_RuntimeError, "a garbage collection is under way in this process; "
-                                        "try again");
-    return -1;
-}
-
 static const void *behind(const struct generation *generation)
 {
     uintptr_t end = (uintptr_t)(generation + 1), size = sizeof(void *);
@@ -157,7 +150,7 @@ static bool find_lists(PyObject *newest, struct lists *lists)
 static int walk_all(const struct lists *lists, struct walk *w)
 {
     if (lists->collecting == 1)
-        return collecting();
+        return GC_COLLECTING;
     if (lists->collecting != 0)
         return unknown_layout();
     for (int i = 0; i < 3; i++)
@@ -238,9 +231,11 @@ int gc_objects(PyObject ***items, size_t *n)
 {
     struct objects objects = {0};
 
-    if (gc_each(append, &objects) < 0) {
+    int status = gc_each(append, &objects);
+
+    if (status < 0) {
         free(objects.items);
-        return -1;
+        return status;
     }
     *items = objects.items;
     *n = objects.n;

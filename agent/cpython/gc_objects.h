@@ -6,14 +6,18 @@
 
 #include "api.h"
 
+/* A collection is under way, in a finalizer that let the GIL go: some objects are in no list.  No
+ * exception is set. */
+enum { GC_COLLECTING = -2 };
+
 /* Every tracked object, as gc_objects, one by one.  `take` must not change what is tracked.
  * Ends with -1 when it returns -1 (with an exception). */
 int gc_each(int (*take)(PyObject *o, void *arg), void *arg);
 
 /* Every tracked object, the permanent generation (gc.freeze) included, in a malloc'ed
  * array that the caller frees; the references are borrowed.  No object is made while the
- * lists are walked.  GIL held.  0, or -1: MemoryError; RuntimeError if the lists are not
- * laid out as known, or a collection is under way (in a finalizer that let the GIL go). */
+ * lists are walked.  GIL held.  0; GC_COLLECTING; or -1: MemoryError, or RuntimeError if the
+ * lists are not laid out as known. */
 int gc_objects(PyObject ***objects, size_t *n);
 
 /* Does the type's header precede the object?  PyObject_IS_GC of Include/objimpl.h. */
@@ -25,7 +29,7 @@ static inline bool gc_has_head(PyObject *o)
            (!type->tp_is_gc || ((int (*)(PyObject *))type->tp_is_gc)(o));
 }
 
-/* Is a collection under way, in a finalizer that let the GIL go?  False where that cannot be
+/* Is a collection under way?  False where that cannot be
  * known: in the micro versions of 3.14 with an incremental collector.  GIL held. */
 bool gc_collecting(void);
 

@@ -4,10 +4,10 @@
 
 #include "agent.h"
 #include "cpython/collector.h"
-#include "cpython/gc_objects.h"
 #include "emit.h"
 #include "exit_functions.h"
 #include "graveyard.h"
+#include "remap/remap.h"
 #include "request.h"
 #include "transaction.h"
 
@@ -208,21 +208,6 @@ static void mark_reloaded(struct reload *reload)
     }
 }
 
-/* The collector's lists are not whole while it is at work.  A program that collects all the time
- * is at work for nearly all of it, so the moments in between are waited for. */
-static void wait_for_collector(void)
-{
-    enum { PATIENCE = 3000 };
-    const struct timespec moment = {0, 1000000};
-
-    for (int i = 0; i < PATIENCE && gc_collecting() && !job_cancelled(); i++) {
-        PyThreadState *thread = PyEval_SaveThread();
-
-        nanosleep(&moment, NULL);
-        PyEval_RestoreThread(thread);
-    }
-}
-
 enum step change(struct reload *reload)
 {
     bool collecting;
@@ -230,7 +215,7 @@ enum step change(struct reload *reload)
     enum step step = STEP_ERROR;
 
     emit_progress("remap", 0, 0);
-    wait_for_collector();
+    heap_wait_for_collector();
     start = now_ns();
     reload->plan = plan_new();
     if (!reload->plan || collector_pause(&collecting) < 0)

@@ -3,19 +3,46 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "../agent.h"
 #include "../cpython/gc_objects.h"
 
 enum { NEAR = 8 }; /* objects whose memory is fetched at a time */
+
+static int failed(int status)
+{
+    if (status == GC_COLLECTING)
+        job_fail(
+            "collecting", 3, "try again; nothing was changed",
+            "a garbage collection is under way in process %d, and its objects cannot be listed",
+            (int)getpid());
+    return -1;
+}
+
+void heap_wait_for_collector(void)
+{
+    enum { PATIENCE = 3000 };
+    const struct timespec moment = {0, 1000000};
+
+    for (int i = 0; (i < PATIENCE || job_has_injector()) && gc_collecting() && !job_cancelled();
+         i++) {
+        PyThreadState *thread = PyEval_SaveThread();
+
+        nanosleep(&moment, NULL);
+        PyEval_RestoreThread(thread);
+    }
+}
 
 int heap_visit(int (*visit)(PyObject *, void *), void *arg)
 {
     PyObject **objects;
     size_t n;
-    int result = 0;
+    int result = gc_objects(&objects, &n);
 
-    if (gc_objects(&objects, &n) < 0)
-        return -1;
+    if (result < 0)
+        return failed(result);
     for (size_t i = 0; i < n && result == 0; i++)
         result = visit(objects[i], arg);
     free(objects);
@@ -224,8 +251,11 @@ int heap_scan(struct remap *r, int (*take)(PyObject *o, void *), void *arg)
     struct enumeration e = {.heap = r->heap, .take = take, .arg = arg};
 
     forget(r->heap);
-    if (know_ours(r) < 0 || gc_each(add, &e) < 0)
+    if (know_ours(r) < 0)
         return -1;
+    int status = gc_each(add, &e);
+    if (status < 0)
+        return failed(status);
     while (e.typed < r->heap->n)
         if (type_one(&e) < 0)
             return -1;

@@ -167,7 +167,10 @@ static int search_heap(struct heap_search *search)
 {
     struct definitions_alive alive = {0};
 
-    heap_visit(note_definition, &alive);
+    if (heap_visit(note_definition, &alive) < 0) {
+        free(alive.items);
+        return -1;
+    }
     search->out_of_memory = alive.out_of_memory;
     for (size_t i = 0; i < alive.n && !search->out_of_memory; i++) {
         if (type_of(alive.items[i]) == &PyFunction_Type)
@@ -215,6 +218,7 @@ int generations_find(struct generations *found, PyObject *modules)
     int result;
 
     memset(found, 0, sizeof *found);
+    heap_wait_for_collector();
     if (collector_pause(&was_on) < 0)
         return -1;
     result = search_heap(&search);

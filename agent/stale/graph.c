@@ -64,8 +64,7 @@ static int note_object(PyObject *object, void *arg)
 
 int graph_read_heap(struct graph *graph)
 {
-    heap_visit(note_object, graph);
-    return result_of(graph);
+    return heap_visit(note_object, graph) < 0 ? -1 : result_of(graph);
 }
 
 /* --- targets */
