@@ -1,5 +1,6 @@
 #include "callbacks.h"
 
+#include "introspect.h"
 #include "statics.h"
 
 enum { INTERPRETER = 1 << 20 }; /* bytes: PyInterpreterState is smaller in all versions */
@@ -8,11 +9,11 @@ enum { INTERPRETER = 1 << 20 }; /* bytes: PyInterpreterState is smaller in all v
 
 static PyObject *loaded_function(const char *module_name, const char *name)
 {
-    PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), module_name);
+    PyObject *module = dict_get(PyImport_GetModuleDict(), module_name);
 
     /* Only the C function itself: the name may have been patched. */
     PyObject *function = module && type_of(module) == &PyModule_Type
-                             ? PyDict_GetItemString(PyModule_GetDict(module), name)
+                             ? dict_get(PyModule_GetDict(module), name)
                              : NULL;
     return function && type_of(function) == &PyCFunction_Type ? function : NULL;
 }

@@ -3,17 +3,32 @@
  * stay in sys.modules. */
 #include "collector.h"
 
-/* gc.NAME(); new reference. */
-static PyObject *call_gc(const char *name)
+#include "introspect.h"
+
+/* gc.enable, to 3.9: known before the collector is off, as finding it takes memory. */
+static PyObject *enable;
+
+/* gc.NAME; new reference. */
+static PyObject *gc_function(const char *name)
 {
     PyObject *modules = PyImport_GetModuleDict();
-    bool imported = PyDict_GetItemString(modules, "gc") != NULL;
+    bool imported = dict_get(modules, "gc") != NULL;
     PyObject *gc = PyImport_ImportModule("gc");
-    PyObject *result = gc ? PyObject_CallMethod(gc, name, NULL) : NULL;
+    PyObject *function = gc ? PyObject_GetAttrString(gc, name) : NULL;
 
     if (gc && !imported && PyDict_DelItemString(modules, "gc") < 0)
         PyErr_Clear();
     Py_DecRef(gc);
+    return function;
+}
+
+/* gc.NAME(); new reference. */
+static PyObject *call_gc(const char *name)
+{
+    PyObject *function = gc_function(name);
+    PyObject *result = function ? PyObject_CallFunctionObjArgs(function, NULL) : NULL;
+
+    Py_DecRef(function);
     return result;
 }
 
@@ -34,6 +49,8 @@ int collector_pause(bool *was_on)
         *was_on = PyGC_Disable();
         return 0;
     }
+    if (!enable && !(enable = gc_function("enable")))
+        return -1;
     on = call_gc_for_int("isenabled");
     *was_on = on == 1;
     return on < 0 || call_gc_for_int("disable") < 0 ? -1 : 0;
@@ -41,7 +58,7 @@ int collector_pause(bool *was_on)
 
 void collector_resume(bool was_on)
 {
-    PyObject *type, *value, *traceback;
+    PyObject *type, *value, *traceback, *done;
 
     if (!was_on)
         return;
@@ -50,8 +67,9 @@ void collector_resume(bool was_on)
         return;
     }
     PyErr_Fetch(&type, &value, &traceback);
-    if (call_gc_for_int("enable") < 0)
-        PyErr_Clear();
+    done = PyObject_CallFunctionObjArgs(enable, NULL);
+    PyErr_Clear();
+    Py_DecRef(done);
     PyErr_Restore(type, value, traceback);
 }
 

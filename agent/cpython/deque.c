@@ -1,5 +1,7 @@
 #include "deque.h"
 
+#include "introspect.h"
+
 enum { BLOCK_LENGTH = 64, SAMPLES = 150 };
 
 struct block {
@@ -77,7 +79,7 @@ static bool layout_holds(PyObject *type)
 /* collections.deque, borrowed (the module keeps it); NULL: not imported, so no deque is. */
 static PyObject *deque_type(void)
 {
-    PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), "_collections");
+    PyObject *module = dict_get(PyImport_GetModuleDict(), "_collections");
     PyObject *type = module ? PyObject_GetAttrString(module, "deque") : NULL;
 
     PyErr_Clear();

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "introspect.h"
 #include "statics.h"
 #include "version.h"
 
@@ -163,10 +164,40 @@ void dict_new_version(PyObject *dict, PyObject *scratch)
     if (cpython_minor() > 10)
         return;
     /* An existing key: nothing is allocated, only pydict_global_version counts up. */
-    PyDict_SetItemString(scratch, "v",
-                         PyDict_GetItemString(scratch, "v") == Py_True ? Py_False : Py_True);
+    PyDict_SetItemString(scratch, "v", dict_get(scratch, "v") == Py_True ? Py_False : Py_True);
     PyErr_Clear();
     as_dict(dict)->ma_version_tag = as_dict(scratch)->ma_version_tag;
+}
+
+struct dict_kept dict_keep(PyObject *dict)
+{
+    if (!dict || !as_dict(dict)->ma_values)
+        return (struct dict_kept){dict, 0, NULL};
+    return (struct dict_kept){dict, as_dict(dict)->ma_used, as_dict(dict)->ma_keys};
+}
+
+void dict_give_back(const struct dict_kept *kept)
+{
+    enum { IMMORTAL = -1 }; /* _Py_DICT_IMMORTAL_INITIAL_REFCNT is UINT32_MAX */
+    struct dict_object *dict = (struct dict_object *)kept->dict;
+
+    if (!kept->keys || dict->ma_keys == kept->keys || dict->ma_used)
+        return;
+    /* The class still has the keys, so they are alive. */
+    dict->ma_keys = kept->keys;
+    if ((int32_t)dict->ma_keys->v11.refcnt != IMMORTAL)
+        dict->ma_keys->v11.refcnt++;
+    dict->ma_used = kept->used;
+}
+
+void dict_exchange(PyObject *one, PyObject *other)
+{
+    struct dict_object *a = as_dict(one), *b = as_dict(other), before = *a;
+
+    a->ma_used = b->ma_used;
+    a->ma_keys = b->ma_keys;
+    b->ma_used = before.ma_used;
+    b->ma_keys = before.ma_keys;
 }
 
 struct odict_node *odict_first(PyObject *dict)

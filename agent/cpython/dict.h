@@ -53,6 +53,21 @@ bool dict_table_insert(struct dict_table *t, size_t entry,
  * was never used.  `scratch` is any dict of ours with the str key "v".  No-op from 3.11. */
 void dict_new_version(PyObject *dict, PyObject *scratch);
 
+/* Each of two exact dicts, none of them split, has the other's entries then.  Cannot fail.  Not
+ * for a dict that names are looked up in: what caches remember of it is not forgotten. */
+void dict_exchange(PyObject *one, PyObject *other);
+
+/* 3.13 empties an instance's dict when detaching it from the instance fails for want of memory
+ * (_PyDict_DetachFromObject, Objects/dictobject.c).  Its values are still there: what is kept
+ * before gives them back after such a failure.  `dict` NULL: nothing. */
+struct dict_kept {
+    PyObject *dict;
+    Py_ssize_t used;
+    void *keys; /* NULL: it is not split */
+};
+struct dict_kept dict_keep(PyObject *dict);
+void dict_give_back(const struct dict_kept *);
+
 struct odict_node {
     PyObject *key;
     Py_hash_t hash;

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "introspect.h"
 #include "version.h"
 
 struct try_block {
@@ -64,14 +65,21 @@ struct frame_v11 {
 
 enum { OWNED_BY_GENERATOR = 1 }; /* enum _frameowner, 3.11 to 3.13 */
 
-Py_ssize_t int_attribute(PyObject *o, const char *name)
+/* -1 with an exception. */
+static Py_ssize_t count_of(PyObject *o, const char *name)
 {
     PyObject *value = PyObject_GetAttrString(o, name);
     Py_ssize_t n = value ? PyLong_AsSsize_t(value) : -1;
 
+    Py_DecRef(value);
+    return n;
+}
+
+Py_ssize_t int_attribute(PyObject *o, const char *name)
+{
+    Py_ssize_t n = count_of(o, name);
+
     PyErr_Clear();
-    if (value)
-        Py_DecRef(value);
     return n;
 }
 
@@ -85,39 +93,36 @@ static PyObject *attribute(PyObject *o, const char *name)
     return value;
 }
 
-PyObject *frame_back(PyObject *frame)
+int frame_back(PyObject *frame, PyObject **back)
 {
-    PyObject *back = PyObject_GetAttrString(frame, "f_back");
-
-    PyErr_Clear();
-    if (back == Py_None) {
-        Py_DecRef(back);
-        return NULL;
+    *back = PyObject_GetAttrString(frame, "f_back");
+    if (!*back)
+        return -1;
+    if (*back == Py_None) {
+        Py_DecRef(*back);
+        *back = NULL;
     }
-    return back;
+    return 0;
 }
 
 /* co_nlocalsplus: from 3.11 on a cell variable that is an argument has one place, not two. */
 static Py_ssize_t count_locals(PyObject *code)
 {
-    Py_ssize_t n = int_attribute(code, "co_nlocals");
-    PyObject *names = PyObject_GetAttrString(code, "co_varnames");
-    PyObject *cells = PyObject_GetAttrString(code, "co_cellvars");
-    PyObject *free_names = PyObject_GetAttrString(code, "co_freevars");
+    Py_ssize_t n = count_of(code, "co_nlocals");
+    PyObject *names = n < 0 ? NULL : PyObject_GetAttrString(code, "co_varnames");
+    PyObject *cells = names ? PyObject_GetAttrString(code, "co_cellvars") : NULL;
+    PyObject *free_names = cells ? PyObject_GetAttrString(code, "co_freevars") : NULL;
 
-    if (names && cells && free_names && n >= 0) {
+    if (free_names) {
         n += PyTuple_Size(free_names) + PyTuple_Size(cells);
         for (Py_ssize_t i = 0; cpython_minor() >= 11 && i < PyTuple_Size(cells); i++)
             n -= PySequence_Contains(names, PyTuple_GetItem(cells, i));
     } else {
         n = -1;
     }
-    if (names)
-        Py_DecRef(names);
-    if (cells)
-        Py_DecRef(cells);
-    if (free_names)
-        Py_DecRef(free_names);
+    Py_DecRef(names);
+    Py_DecRef(cells);
+    Py_DecRef(free_names);
     return n;
 }
 
@@ -154,9 +159,13 @@ static bool open_fields(PyObject *frame, struct frame_fields *f)
         return false;
     f->n_locals = (size_t)n_locals;
     f->stack = f->locals + n_locals;
-    if (minor <= 10)
-        f->n_stack = (size_t)int_attribute(f->code, "co_stacksize");
-    else
+    if (minor <= 10) {
+        Py_ssize_t size = count_of(f->code, "co_stacksize");
+
+        if (size < 0)
+            return false;
+        f->n_stack = (size_t)size;
+    } else
         f->n_stack = stacktop > n_locals ? (size_t)(stacktop - n_locals) : 0;
     f->traversed = f->of_generator && stacktop >= 0;
     return true;
@@ -207,9 +216,8 @@ static PyObject *run_sample(PyObject *namespace)
     PyObject *look = PyCFunction_NewEx(&look_def, NULL, NULL), *result = NULL;
 
     if (done && look)
-        result =
-            PyObject_CallFunctionObjArgs(PyDict_GetItemString(namespace, "sample"), Py_None,
-                                         &PyDict_Type, look, PySys_GetObject("_getframe"), NULL);
+        result = PyObject_CallFunctionObjArgs(dict_get(namespace, "sample"), Py_None, &PyDict_Type,
+                                              look, PySys_GetObject("_getframe"), NULL);
     if (name)
         Py_DecRef(name);
     if (code)

@@ -29,8 +29,9 @@ bool frame_layout_known(void);
 /* The fields of a running frame; valid while the GIL is held.  False: exception. */
 bool frame_open(PyObject *frame, struct frame_fields *fields);
 
-/* The thread's frame `frame.f_back`: new reference, or NULL without an exception. */
-PyObject *frame_back(PyObject *frame);
+/* The thread's frame `frame.f_back`: new reference in *back, or NULL.  0, or -1 with an exception.
+ */
+int frame_back(PyObject *frame, PyObject **back);
 
 /* `o.name` as an int, -1 (and no exception) if there is none. */
 Py_ssize_t int_attribute(PyObject *o, const char *name);

@@ -8,17 +8,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+int pass_over_error(void)
+{
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_MemoryError))
+        return -1;
+    PyErr_Clear();
+    return 0;
+}
+
+/* Without making a str, so that it cannot fail. */
+static PyObject *search_text(PyObject *dict, const char *name)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+
+    while (PyDict_Next(dict, &position, &key, &value))
+        if (type_of(key) == &PyUnicode_Type && PyUnicode_CompareWithASCIIString(key, name) == 0)
+            return value;
+    return NULL;
+}
+
 PyObject *dict_get(PyObject *dict, const char *name)
 {
-    PyObject *key = PyUnicode_InternFromString(name);
-    PyObject *value;
+    PyObject *key, *value, *type, *error, *traceback;
 
-    if (!key) {
-        PyErr_Clear();
-        return NULL;
-    }
-    value = dict_lookup(dict, key);
+    PyErr_Fetch(&type, &error, &traceback);
+    key = PyUnicode_InternFromString(name);
+    value = key ? PyDict_GetItemWithError(dict, key) : search_text(dict, name);
     Py_DecRef(key);
+    PyErr_Restore(type, error, traceback);
     return value;
 }
 
@@ -108,6 +126,21 @@ PyObject *builtin_attribute(PyObject *object, PyTypeObject *type, const char *na
     }
     Py_DecRef(dict);
     return value;
+}
+
+PyObject *builtin_descr(PyTypeObject *type, const char *name)
+{
+    PyObject *dict = PyType_GetDict ? PyType_GetDict(type) : type->tp_dict;
+    PyObject *descr = dict_get(dict, name);
+
+    if (PyType_GetDict)
+        Py_DecRef(dict); /* the type has it */
+    if (!descr || !type_of(descr)->tp_descr_set) {
+        PyErr_Format(PyExc_RuntimeError, "this interpreter has no setter for %s.%s", type->tp_name,
+                     name);
+        return NULL;
+    }
+    return descr;
 }
 
 PyObject *loaded_attribute(const char *module, const char *name)

@@ -9,7 +9,12 @@
 
 #include "api.h"
 
-/* dict[name] for an interned or equal C string: borrowed, or NULL without an exception. */
+/* Clears an exception that only says that something is not there: 0.  -1: memory is short, which
+ * is nothing to be passed over; it stays set. */
+int pass_over_error(void);
+
+/* dict[name] for an ASCII name: borrowed, or NULL without an exception: it is not there.  Does not
+ * fail for want of memory; an exception that is set stays. */
 PyObject *dict_get(PyObject *dict, const char *name);
 
 /* dict[key] where hashing and comparing `key` stays in C (see is_plain_key): borrowed, or
@@ -35,6 +40,10 @@ bool has_instance_dict(PyObject *object);
 /* `name` of a builtin object as the C member or getset of `type` gives it, past any
  * subclass: new reference, or NULL without an exception. */
 PyObject *builtin_attribute(PyObject *object, PyTypeObject *type, const char *name);
+
+/* The data descriptor `name` that the static type itself has: borrowed, NULL with an exception if
+ * there is none. */
+PyObject *builtin_descr(PyTypeObject *type, const char *name);
 
 /* sys.modules[module].__dict__[name]: borrowed, or NULL without an exception. */
 PyObject *loaded_attribute(const char *module, const char *name);

@@ -13,6 +13,7 @@
 
 #include "../cpython/buffer.h"
 #include "../cpython/gc_objects.h"
+#include "../cpython/introspect.h"
 #include "address_set.h"
 #include "heap.h"
 #include "keys.h"
@@ -192,9 +193,9 @@ static bool add_dtype(struct search *s, PyObject *dtype, size_t offset, int dept
     if (!is_true(dtype, "hasobject"))
         return true;
     kind = PyObject_GetAttrString(dtype, "kind");
-    sub = PyObject_GetAttrString(dtype, "subdtype");
-    fields = PyObject_GetAttrString(dtype, "fields");
-    if (!kind || !sub || !fields)
+    sub = kind ? PyObject_GetAttrString(dtype, "subdtype") : NULL;
+    fields = sub ? PyObject_GetAttrString(dtype, "fields") : NULL;
+    if (!fields)
         done = false;
     else if (PyUnicode_CompareWithASCIIString(kind, "O") == 0)
         done = add_offset(s, offset);
@@ -279,7 +280,8 @@ static void look_at_array(struct search *s, PyObject *array)
         look_at_items(s, &view);
         PyBuffer_Release(&view);
     }
-    PyErr_Clear();
+    if (pass_over_error() < 0)
+        s->failed = true;
     Py_DecRef(dtype);
     Py_DecRef(base);
 }
@@ -310,7 +312,7 @@ static void look_at_all(struct search *s)
 
 static PyTypeObject *class_of(PyObject *module, const char *name)
 {
-    PyObject *class = PyDict_GetItemString(PyModule_GetDict(module), name);
+    PyObject *class = dict_get(PyModule_GetDict(module), name);
 
     return class && is_type(class) ? (PyTypeObject *)class : NULL;
 }
@@ -327,7 +329,7 @@ static PyObject *getter(PyTypeObject *type, const char *name)
 /* Is numpy loaded? */
 static bool open_search(struct search *s)
 {
-    PyObject *numpy = PyDict_GetItemString(PyImport_GetModuleDict(), "numpy");
+    PyObject *numpy = dict_get(PyImport_GetModuleDict(), "numpy");
 
     if (!numpy || !PyType_IsSubtype(type_of(numpy), &PyModule_Type))
         return false;
@@ -390,10 +392,8 @@ int arrays_scan(struct remap *r)
         return -1;
     }
     r->arrays->n = 0;
-    if (!any_unexplained(r) || !open_search(&s)) {
-        PyErr_Clear();
-        return 0;
-    }
+    if (!any_unexplained(r) || !open_search(&s))
+        return pass_over_error();
     look_at_all(&s);
     address_set_free(&s.seen);
     address_set_free(&s.words);

@@ -2,33 +2,27 @@
  * checks the number of free variables and drops what is specialised for the function.
  * What runs the old code now goes on with it. */
 #include "../cpython/descr.h"
+#include "../cpython/introspect.h"
 #include "engine.h"
 
 static int set_code(PyObject *function, PyObject *code)
 {
-    static PyObject *setter; /* borrowed from the static type */
+    PyObject *setter = builtin_descr(&PyFunction_Type, "__code__");
 
-    if (!setter) {
-        PyObject *name = PyUnicode_InternFromString("__code__");
-
-        if (!name)
-            return -1;
-        setter = _PyType_Lookup(&PyFunction_Type, name);
-        Py_DecRef(name);
-    }
-    return descr_set(setter, function, code);
+    return setter ? descr_set(setter, function, code) : -1;
 }
 
 /* func_set_code compares the closure's size with the code's free variables. */
-static bool fits(PyObject *function, PyObject *code)
+static int fits(PyObject *function, PyObject *code)
 {
     PyObject *closure = PyFunction_GetClosure(function);
     PyObject *free_names = PyObject_GetAttrString(code, "co_freevars");
-    bool fits = free_names && PyTuple_Size(free_names) == (closure ? PyTuple_Size(closure) : 0);
+    int fits;
 
-    if (free_names)
-        Py_DecRef(free_names);
-    PyErr_Clear();
+    if (!free_names)
+        return -1;
+    fits = PyTuple_Size(free_names) == (closure ? PyTuple_Size(closure) : 0);
+    Py_DecRef(free_names);
     return fits;
 }
 
@@ -36,8 +30,10 @@ static ptrdiff_t code_resolve(struct remap *r, struct edge *e)
 {
     const struct key *k = &r->keys[e->key];
 
-    return k->is_code && type_of(e->referrer) == &PyFunction_Type &&
-           PyFunction_GetCode(e->referrer) == k->old && fits(e->referrer, k->new_);
+    if (!k->is_code || type_of(e->referrer) != &PyFunction_Type ||
+        PyFunction_GetCode(e->referrer) != k->old)
+        return 0;
+    return fits(e->referrer, k->new_);
 }
 
 static int code_commit(struct remap *r, struct edge *e)

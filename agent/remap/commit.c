@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "../agent.h"
+#include "../cpython/introspect.h"
 #include "../emit.h"
 #include "arrays.h"
 #include "field.h"
@@ -174,7 +175,7 @@ static int sort_edges(struct remap *r)
 
 static int add_kind(struct remap *r, const char *kind, size_t n)
 {
-    PyObject *known = PyDict_GetItemString(r->by_kind, kind);
+    PyObject *known = dict_get(r->by_kind, kind);
     PyObject *sum;
     int status;
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "../cpython/buffer.h"
+#include "../cpython/introspect.h"
 #include "heap.h"
 #include "keys.h"
 
@@ -118,7 +119,7 @@ static bool each_field(struct search *s, PyTypeObject *type, uintptr_t address, 
 {
     for (Py_ssize_t i = 0, n = PyTuple_Size(type->tp_mro); i < n; i++) {
         PyTypeObject *class = (PyTypeObject *)PyTuple_GetItem(type->tp_mro, i);
-        PyObject *own = class->tp_dict ? PyDict_GetItemString(class->tp_dict, "_fields_") : NULL;
+        PyObject *own = class->tp_dict ? dict_get(class->tp_dict, "_fields_") : NULL;
         PyObject *fields = own && (is_list(own) || is_tuple(own)) ? PySequence_List(own) : NULL;
         bool stop = false;
 
@@ -202,14 +203,14 @@ static int look_at(PyObject *o, void *arg)
         look_at_memory(s, type, (uintptr_t)view.buf, 0);
         PyBuffer_Release(&view);
     }
-    if (!s->failed)
-        PyErr_Clear();
+    if (!s->failed && pass_over_error() < 0)
+        s->failed = true;
     return s->failed;
 }
 
 static PyTypeObject *class_of(PyObject *dict, const char *name)
 {
-    PyObject *class = PyDict_GetItemString(dict, name);
+    PyObject *class = dict_get(dict, name);
 
     return class && is_type(class) ? (PyTypeObject *)class : NULL;
 }
@@ -217,7 +218,7 @@ static PyTypeObject *class_of(PyObject *dict, const char *name)
 /* Is ctypes loaded? */
 static bool open_search(struct search *s)
 {
-    PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), "_ctypes"), *dict;
+    PyObject *module = dict_get(PyImport_GetModuleDict(), "_ctypes"), *dict;
 
     if (!module || type_of(module) != &PyModule_Type)
         return false;
@@ -226,7 +227,7 @@ static bool open_search(struct search *s)
     s->array = class_of(dict, "Array");
     s->structure = class_of(dict, "Structure");
     s->union_ = class_of(dict, "Union");
-    s->sizeof_ = PyDict_GetItemString(dict, "sizeof");
+    s->sizeof_ = dict_get(dict, "sizeof");
     s->data = s->simple ? s->simple->tp_base : NULL;
     return s->data && s->array && s->structure && s->union_ && s->sizeof_;
 }

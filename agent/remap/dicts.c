@@ -5,6 +5,7 @@
  * being exact str, calls no Python code. */
 #include "../cpython/descr.h"
 #include "../cpython/dict.h"
+#include "../cpython/type_layout.h"
 #include "engine.h"
 #include "tally.h"
 #include "types.h"

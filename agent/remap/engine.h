@@ -10,7 +10,7 @@
  *             items.c: all keys of a long list or tuple at once
  *   commit.c  resolve, commit, undo, verify: the order of all writers
  *   aliases.c uncounted pointers to old objects; ctypes.c those in memory of ctypes
- *   writers   types.c instances.c hashed.c weakrefs.c code.c frames.c arrays.c holders.c
+ *   writers   types.c bases.c instances.c hashed.c weakrefs.c code.c frames.c arrays.c holders.c
  *
  * Memory of the engine is never the interpreter's: malloc and mmap only. */
 #ifndef PYHOT_REMAP_ENGINE_H
@@ -106,6 +106,7 @@ struct remap {
     PyObject **graves; /* remap_bury */
     size_t n_graves, cap_graves, n_graves_reserved, n_stores_reserved;
     struct types *types; /* the writers' own, from remap_alloc */
+    struct bases *bases;
     struct instances *instances;
     struct dicts *dicts;
     struct hashed *hashed;

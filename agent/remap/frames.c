@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../cpython/frame.h"
+#include "../cpython/introspect.h"
 #include "../cpython/shared_keys.h"
 #include "../cpython/version.h"
 
@@ -77,12 +78,12 @@ static bool is_old_code(const struct remap *r, PyObject *code)
 /* threading._active[id]._name without running Python code; new reference. */
 static PyObject *threading_name(PyObject *id)
 {
-    PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), "threading");
+    PyObject *module = dict_get(PyImport_GetModuleDict(), "threading");
     PyObject *active, *thread, *name, *attribute;
 
     if (!module || type_of(module) != &PyModule_Type)
         return NULL;
-    active = PyDict_GetItemString(PyModule_GetDict(module), "_active");
+    active = dict_get(PyModule_GetDict(module), "_active");
     if (!active || type_of(active) != &PyDict_Type)
         return NULL;
     thread = PyDict_GetItemWithError(active, id);
@@ -121,10 +122,8 @@ static PyObject *code_name(PyObject *code)
 {
     PyObject *name = PyObject_GetAttrString(code, "co_qualname"); /* from 3.11 */
 
-    if (!name) {
-        PyErr_Clear();
+    if (!name && pass_over_error() == 0)
         name = PyObject_GetAttrString(code, "co_name");
-    }
     return name;
 }
 
@@ -196,9 +195,9 @@ static int look_at_words(struct remap *r, PyObject *frame)
 static int look_at_names(struct remap *r, PyObject *frame, PyObject *code)
 {
     PyObject *locals = PyObject_GetAttrString(frame, "f_locals");
-    PyObject *names = PyObject_GetAttrString(code, "co_varnames");
-    PyObject *cells = PyObject_GetAttrString(code, "co_cellvars");
-    int result = locals && names && cells ? 0 : -1;
+    PyObject *names = locals ? PyObject_GetAttrString(code, "co_varnames") : NULL;
+    PyObject *cells = names ? PyObject_GetAttrString(code, "co_cellvars") : NULL;
+    int result = cells ? 0 : -1;
 
     for (Py_ssize_t i = 0; result == 0 && !is_dict(locals) && i < PyTuple_Size(names); i++) {
         PyObject *name = PyTuple_GetItem(names, i), *value;
@@ -208,7 +207,7 @@ static int look_at_names(struct remap *r, PyObject *frame, PyObject *code)
             continue;
         value = PyObject_GetItem(locals, name);
         if (!value) { /* unbound */
-            PyErr_Clear();
+            result = pass_over_error();
             continue;
         }
         key = keys_find(r, value);
@@ -248,14 +247,15 @@ static int look_at_thread(struct remap *r, PyObject *id, PyObject *innermost)
 
     Py_IncRef(frame);
     while (frame && result == 0) {
-        PyObject *back = frame_back(frame);
+        PyObject *back = NULL;
 
         result = look_at_frame(r, id, frame);
+        if (result == 0)
+            result = frame_back(frame, &back);
         Py_DecRef(frame);
         frame = back;
     }
-    if (frame)
-        Py_DecRef(frame);
+    Py_DecRef(frame);
     return result;
 }
 
@@ -297,7 +297,7 @@ ptrdiff_t frames_keep(struct remap *r, const struct edge *e)
 {
     PyObject *function = r->keys[e->key].old, *frame;
     enum suspended kind = kind_of(e->referrer);
-    bool keeps;
+    ptrdiff_t keeps;
 
     if (cpython_minor() < 11 || type_of(function) != &PyFunction_Type)
         return 0;
@@ -305,7 +305,8 @@ ptrdiff_t frames_keep(struct remap *r, const struct edge *e)
         return runs_function(e->referrer, function);
     frame = PyObject_GetAttrString(e->referrer, frame_names[kind]);
     keeps = frame && runs_function(frame, function);
-    PyErr_Clear();
+    if (pass_over_error() < 0)
+        keeps = -1;
     if (frame)
         Py_DecRef(frame);
     return keeps;
@@ -322,10 +323,9 @@ static int look_at_suspended(PyObject *o, void *arg)
         return 0;
     code = PyObject_GetAttrString(o, code_names[kind]);
     if (!code || !is_old_code(r, code)) {
-        PyErr_Clear();
-        if (code)
-            Py_DecRef(code);
-        return 0;
+        Py_DecRef(code);
+        r->frames->failed |= pass_over_error() < 0;
+        return r->frames->failed;
     }
     frame = PyObject_GetAttrString(o, frame_names[kind]);
     /* A finished one has no frame, and one that runs was found with its thread. */

@@ -11,6 +11,7 @@
 #include "../cpython/callbacks.h"
 #include "../cpython/descr.h"
 #include "../cpython/frame.h"
+#include "../cpython/introspect.h"
 #include "../cpython/statics.h"
 #include "../cpython/version.h"
 #include "frames.h"
@@ -271,17 +272,6 @@ int holders_scan(struct remap *r)
 
 /* --- functions that stay with C */
 
-static PyObject *setter_of(enum attribute a)
-{
-    PyObject *name = PyUnicode_InternFromString(attributes[a]), *setter;
-
-    if (!name)
-        return NULL;
-    setter = _PyType_Lookup(&PyFunction_Type, name);
-    Py_DecRef(name);
-    return setter;
-}
-
 static PyObject *attribute_of(PyObject *function, enum attribute a)
 {
     switch (a) {
@@ -329,9 +319,9 @@ static void holders_undo(struct remap *r)
 
         while (f->done) {
             PyObject *before = f->before[--f->done];
+            PyObject *setter = builtin_descr(&PyFunction_Type, attributes[f->done]);
 
-            if (descr_set(setter_of((enum attribute)f->done), f->old, before ? before : Py_None) <
-                0)
+            if (descr_set(setter, f->old, before ? before : Py_None) < 0)
                 PyErr_WriteUnraisable(f->old);
         }
     }
@@ -342,7 +332,8 @@ static int forward(struct remap *r, struct forward *f)
 {
     for (; f->done < ATTRIBUTES; f->done++) {
         enum attribute a = (enum attribute)f->done;
-        PyObject *setter = setter_of(a), *value = attribute_of(f->new_, a);
+        PyObject *setter = builtin_descr(&PyFunction_Type, attributes[a]),
+                 *value = attribute_of(f->new_, a);
 
         f->before[a] = attribute_of(f->old, a);
         if (f->before[a]) {

@@ -11,7 +11,10 @@
 #include <string.h>
 
 #include "../cpython/descr.h"
+#include "../cpython/dict.h"
 #include "../cpython/finalized.h"
+#include "../cpython/introspect.h"
+#include "../cpython/type_layout.h"
 #include "../cpython/version.h"
 #include "types.h"
 
@@ -29,27 +32,23 @@ struct instances {
     size_t n, cap, n_done;
 };
 
-/* object.__class__'s descriptor; borrowed, immortal in effect. */
-static PyObject *class_setter(void)
+static int set_by(PyObject *setter, PyObject *o, PyObject *value)
 {
-    static PyObject *setter;
-    PyObject *name;
+    PyObject *dict = cpython_minor() == 13 ? instance_dict(o) : NULL;
+    struct dict_kept kept = dict_keep(dict);
+    int result = descr_set(setter, o, value);
 
-    if (setter)
-        return setter;
-    name = PyUnicode_InternFromString("__class__");
-    if (!name)
-        return NULL;
-    setter = _PyType_Lookup(&PyBaseObject_Type, name);
-    Py_DecRef(name);
-    return setter;
+    if (result < 0)
+        dict_give_back(&kept);
+    Py_DecRef(dict);
+    return result;
 }
 
 static int set_class(PyObject *o, PyObject *class)
 {
-    PyObject *setter = class_setter();
+    PyObject *setter = builtin_descr(&PyBaseObject_Type, "__class__");
 
-    return setter ? descr_set(setter, o, class) : -1;
+    return setter ? set_by(setter, o, class) : -1;
 }
 
 /* The nearest ancestor that is written in C. */
@@ -98,8 +97,9 @@ static int setter_agrees(PyObject *o, const struct key *k)
         return -1;
     agrees = set_class(subject, k->new_) == 0;
     if (agrees && set_class(subject, k->old) < 0)
-        PyErr_Clear(); /* cannot be: that layout it had */
-    PyErr_Clear();
+        agrees = -1; /* that layout it had */
+    else if (!agrees && pass_over_error() < 0)
+        agrees = -1;
     Py_DecRef(subject);
     return agrees;
 }
@@ -277,7 +277,8 @@ static int give_slots(struct remap *r, const struct migration *m)
             get = type_of(descr)->tp_descr_get;
             value = get(descr, m->old, (PyObject *)type_of(m->old));
             if (!value) { /* never assigned */
-                PyErr_Clear();
+                if (pass_over_error() < 0)
+                    return -1;
                 continue;
             }
             result = give(r, m, name, value);
@@ -298,11 +299,10 @@ static int set_dict(PyObject *o, PyObject *dict)
 
     for (Py_ssize_t i = 0, n = PyTuple_Size(mro); i < n; i++) {
         PyTypeObject *type = (PyTypeObject *)PyTuple_GetItem(mro, i);
-        PyObject *descr =
-            type_is_python(type) ? PyDict_GetItemString(type->tp_dict, "__dict__") : NULL;
+        PyObject *descr = type_is_python(type) ? dict_get(type->tp_dict, "__dict__") : NULL;
 
         if (descr && type_of(descr) == &PyGetSetDescr_Type)
-            return descr_set(descr, o, dict);
+            return set_by(descr, o, dict);
     }
     return PyObject_GenericSetDict(o, dict, NULL);
 }

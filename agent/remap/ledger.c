@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "../cpython/introspect.h"
 #include "../cpython/refcount.h"
 
 int ledger_open(struct remap *r)
@@ -58,7 +59,7 @@ static PyObject *qualified_name(PyObject *module, PyObject *name)
 /* A class's __module__ from its own namespace: asking the class could run code. */
 static PyObject *class_name(PyTypeObject *type)
 {
-    PyObject *module = type->tp_dict ? PyDict_GetItemString(type->tp_dict, "__module__") : NULL;
+    PyObject *module = type->tp_dict ? dict_get(type->tp_dict, "__module__") : NULL;
 
     if (module && is_str(module))
         return PyUnicode_FromFormat("%U.%s", module, type->tp_name);
@@ -74,7 +75,7 @@ static PyObject *name_of(PyObject *o)
         return class_name((PyTypeObject *)o);
     if (type_of(o) == &PyFunction_Type) {
         module = PyObject_GetAttrString(o, "__module__");
-        name = PyObject_GetAttrString(o, "__qualname__");
+        name = module ? PyObject_GetAttrString(o, "__qualname__") : NULL;
         text = qualified_name(module, name);
         Py_DecRef(module);
         Py_DecRef(name);
@@ -151,9 +152,8 @@ static PyObject *merged_held(const struct remap *r)
 
     for (Py_ssize_t i = 0; status == 0 && i < PyList_Size(r->held); i++) {
         PyObject *entry = PyList_GetItem(r->held, i), *first, *sum, *copy;
-        PyObject *id = PyTuple_Pack(2, PyDict_GetItemString(entry, "object"),
-                                    PyDict_GetItemString(entry, "where"));
-        long count = PyLong_AsLong(PyDict_GetItemString(entry, "count"));
+        PyObject *id = PyTuple_Pack(2, dict_get(entry, "object"), dict_get(entry, "where"));
+        long count = PyLong_AsLong(dict_get(entry, "count"));
 
         if (!id) {
             status = -1;
@@ -161,7 +161,7 @@ static PyObject *merged_held(const struct remap *r)
         }
         first = PyDict_GetItemWithError(index, id);
         if (first) {
-            sum = PyLong_FromLong(count + PyLong_AsLong(PyDict_GetItemString(first, "count")));
+            sum = PyLong_FromLong(count + PyLong_AsLong(dict_get(first, "count")));
             status = sum ? PyDict_SetItemString(first, "count", sum) : -1;
             Py_DecRef(sum);
         } else {
@@ -214,7 +214,7 @@ static PyObject *kinds_of(const struct remap *r, size_t key)
 
         if (e->key != key)
             continue;
-        known = PyDict_GetItemString(kinds, kind);
+        known = dict_get(kinds, kind);
         sum = PyLong_FromSsize_t((Py_ssize_t)e->visits + (known ? PyLong_AsSsize_t(known) : 0));
         if (!sum || PyDict_SetItemString(kinds, kind, sum) < 0) {
             Py_DecRef(kinds);

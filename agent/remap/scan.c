@@ -5,6 +5,7 @@
 
 #include "../agent.h"
 #include "../cpython/gc_objects.h"
+#include "../cpython/introspect.h"
 #include "../cpython/refcount.h"
 #include "../emit.h"
 #include "heap.h"
@@ -125,7 +126,7 @@ static void scan_code(struct scan *s, PyObject *code)
     PyObject *constants = PyObject_GetAttrString(code, "co_consts");
 
     if (!constants) {
-        PyErr_Clear();
+        s->failed |= pass_over_error() < 0;
         return;
     }
     /* A tracked tuple is in the heap's list.  The code holds it when we let go. */

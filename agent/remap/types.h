@@ -18,16 +18,4 @@ void types_each(struct remap *, void (*visit)(struct remap *, PyTypeObject *, vo
 /* The map's entry if `o` is a class that is replaced, else NULL. */
 struct key *types_replaced(const struct remap *, const PyObject *o);
 
-/* Was `type` made by a class statement (or type()), not in C? */
-bool type_is_python(const PyTypeObject *type);
-
-/* Have their instances the same layout: the same base in C, and the same slots at the same
- * offsets? */
-bool type_layout_equal(PyTypeObject *a, PyTypeObject *b);
-
-/* ... and will CPython see that, in the setters of `__class__` and `__bases__`?  It does not
- * compare all layouts that are equal.  Never true where it refuses (compatible_for_assignment
- * and same_slots_added, Objects/typeobject.c). */
-bool type_assignable(PyTypeObject *a, PyTypeObject *b);
-
 #endif

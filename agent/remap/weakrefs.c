@@ -12,6 +12,7 @@
 
 #include "../cpython/dict.h"
 #include "../cpython/hash.h"
+#include "../cpython/introspect.h"
 #include "../cpython/refs.h"
 #include "engine.h"
 
@@ -19,7 +20,8 @@
 struct entry {
     uint32_t key; /* the class */
     PyObject *dict, *number;
-    PyObject *stays; /* borrowed from the dict: the weak reference that is not moved */
+    PyObject *stays;  /* borrowed from the dict: the weak reference that is not moved */
+    PyObject *before; /* what was there; buried; NULL: it still is */
 };
 
 struct weakrefs {
@@ -41,7 +43,7 @@ static int add_entry(struct remap *r, uint32_t key, PyObject *dict, PyObject *nu
 {
     struct weakrefs *w = r->weakrefs;
 
-    if (remap_reserve_graves(r, 1) < 0)
+    if (remap_reserve_graves(r, 2) < 0)
         return -1;
     Py_IncRef(number);
     remap_bury(r, number);
@@ -56,7 +58,7 @@ static int add_entry(struct remap *r, uint32_t key, PyObject *dict, PyObject *nu
         w->entries = bigger;
         w->cap = cap;
     }
-    w->entries[w->n++] = (struct entry){key, dict, number, NULL};
+    w->entries[w->n++] = (struct entry){key, dict, number, NULL, NULL};
     return 0;
 }
 
@@ -115,7 +117,7 @@ static int weakrefs_prepare(struct remap *r)
     r->weakrefs = remap_alloc(r, sizeof *r->weakrefs);
     if (!r->weakrefs)
         return -1;
-    r->weakrefs->callable = PyDict_GetItemString(PyEval_GetBuiltins(), "callable");
+    r->weakrefs->callable = dict_get(PyEval_GetBuiltins(), "callable");
     if (!r->weakrefs->callable) {
         PyErr_SetString(PyExc_RuntimeError, "this interpreter has no builtins.callable");
         return -1;
@@ -139,6 +141,22 @@ static bool only_bases_hold(const struct weakrefs *w, uint32_t key, const PyObje
     return reference_count(ref) == n;
 }
 
+static void weakrefs_undo(struct remap *r)
+{
+    struct weakrefs *w = r->weakrefs;
+    PyObject *type, *value, *traceback;
+
+    PyErr_Fetch(&type, &value, &traceback);
+    for (size_t i = 0; w && i < w->n; i++) {
+        struct entry *e = &w->entries[i];
+
+        if (e->before && PyDict_SetItem(e->dict, e->number, e->before) < 0)
+            PyErr_WriteUnraisable(e->dict);
+        e->before = NULL;
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
 static int weakrefs_commit(struct remap *r)
 {
     struct weakrefs *w = r->weakrefs;
@@ -150,15 +168,23 @@ static int weakrefs_commit(struct remap *r)
         if (!ref) /* the class has been given other bases since */
             continue;
         if (!only_bases_hold(w, e->key, ref)) {
+            PyObject *other; /* one with a callback is never shared */
             int result;
 
-            /* One with a callback is never shared. */
-            ref = PyWeakref_NewRef(r->keys[e->key].old, w->callable);
-            result = ref ? PyDict_SetItem(e->dict, e->number, ref) : -1;
-            if (ref)
-                Py_DecRef(ref);
-            if (result < 0)
+            other = PyWeakref_NewRef(r->keys[e->key].old, w->callable);
+            if (!other) {
+                weakrefs_undo(r);
                 return -1;
+            }
+            Py_IncRef(ref);
+            remap_bury(r, ref);
+            e->before = ref;
+            result = PyDict_SetItem(e->dict, e->number, other);
+            Py_DecRef(other);
+            if (result < 0) {
+                weakrefs_undo(r);
+                return -1;
+            }
         }
     }
     for (size_t i = 0; w && i < w->n; i++)
@@ -276,5 +302,6 @@ const struct writer weakref_writer = {
     .kind = "weak reference",
     .prepare = weakrefs_prepare,
     .commit_own = weakrefs_commit,
+    .undo_own = weakrefs_undo,
     .finish = weakrefs_finish,
 };

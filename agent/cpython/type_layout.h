@@ -1,0 +1,22 @@
+/* Which classes have the same layout of instances, as the setters of `__class__` and `__bases__`
+ * ask (Objects/typeobject.c, 3.8 to 3.15).  GIL held; no exception is set. */
+#ifndef PYHOT_CPYTHON_TYPE_LAYOUT_H
+#define PYHOT_CPYTHON_TYPE_LAYOUT_H
+
+#include <stdbool.h>
+
+#include "api.h"
+
+/* Was `type` made by a class statement (or type()), not in C? */
+bool type_is_python(const PyTypeObject *type);
+
+/* Have their instances the same layout: the same base in C, and the same slots at the same
+ * offsets? */
+bool type_layout_equal(PyTypeObject *a, PyTypeObject *b);
+
+/* ... and will CPython see that, in the setters of `__class__` and `__bases__`?  It does not
+ * compare all layouts that are equal.  Never true where it refuses (compatible_for_assignment
+ * and same_slots_added, Objects/typeobject.c). */
+bool type_assignable(PyTypeObject *a, PyTypeObject *b);
+
+#endif
