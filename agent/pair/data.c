@@ -1,5 +1,6 @@
 /* Data policy: state stays, constants and changed initialisers arrive. */
 #include "data.h"
+#include "literal.h"
 
 #include <string.h>
 

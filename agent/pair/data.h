@@ -59,15 +59,6 @@ bool is_same_class(const struct pairing *, PyObject *old, PyObject *new_);
 /* What pairing.merges holds.  0, or -1. */
 int merge_all(struct pairing *);
 
-/* --- literal.c */
-
-/* `made`, which the new execution's initialiser made, takes the place of `live`: if both
- * initialisers are displays, notes what is to be carried over.  0, or -1. */
-int literal_note(const struct scope *, PyObject *name, PyObject *live, PyObject *made);
-
-/* Does it, for all that was noted.  0, or -1. */
-int literal_carry_all(struct pairing *);
-
 /* --- doubled.c */
 
 /* Plans the removal of what the new execution registered a second time in lists elsewhere:

@@ -8,6 +8,7 @@
 
 #include "data.h"
 #include "identity.h"
+#include "literal.h"
 #include "pairing.h"
 
 static PyObject *address_of(PyObject *object)

@@ -1,13 +1,18 @@
 /* Inside pair: what the walk over definitions and the data policy share.
  *
  *   pair.c       the walk over the names of modules; added and removed names
- *   function.c   functions, what wraps them, closures, nested code
+ *   definition.c what is a definition, and what it wraps
+ *   function.c   functions and what wraps them
+ *   holdings.c   what those hold: closure variables, attributes
+ *   nested.c     code nested in functions
+ *   replaced.c   what was replaced at run time
  *   place.c      functions by their place in the source, wherever they are held
  *   class.c      classes and their namespaces, enums
  *   abc.c        abstract base classes: what others registered, and caches
  *   data.c       which value a name of data gets
  *   merge.c      what the new execution registered in a container that stays
- *   literal.c    what the program did to a container whose display changed
+ *   literal.c    containers whose display changed: what the sources say of their parts
+ *   carry.c      what the program did to them
  *   doubled.c    what it registered a second time in lists elsewhere
  *   identity.c   what it registered a second time by id()
  *   importers.c  `from mod import CONSTANT` in other modules
@@ -82,7 +87,7 @@ struct module_pair *pairing_module(const struct pairing *, PyObject *definition)
 /* A function or class that is defined in a module of the transaction. */
 bool is_ours(const struct pairing *, PyObject *object);
 
-/* --- function.c */
+/* --- definition.c */
 
 /* A function or class of the transaction, or something of the standard kinds (bound method,
  * staticmethod, property, partial, a function with a closure, ...) that wraps one. */
@@ -94,15 +99,41 @@ bool is_private(PyObject *object);
 /* Two of those with one name. */
 bool is_same_private(PyObject *old, PyObject *new_);
 
+/* Did the source make `old`, as a definition, for this name? */
+bool is_made_as_definition(const struct scope *, PyObject *name, PyObject *old);
+
+/* The function of ours called `name` that `object` wraps, at most a few levels down (`depth`: 0):
+ * borrowed as long as nothing changes, or NULL. */
+PyObject *wrapped_function(const struct pairing *, PyObject *object, PyObject *name, int depth);
+
+bool function_is_named(PyObject *function, PyObject *name);
+bool is_lru_cache(PyObject *object);
+
+/* Are both instances of the type, or of subclasses of it?  NULL: no. */
+bool both_are(PyObject *old, PyObject *new_, PyTypeObject *type);
+
+/* --- function.c */
+
 /* Pairs two definitions and what they hold.  0, or -1. */
 int pair_values(const struct scope *, PyObject *old, PyObject *new_);
 
-/* Did the source make `old`, as a definition, for this name? */
-bool is_made_as_definition(const struct scope *, PyObject *name, PyObject *old);
+/* --- holdings.c */
+
+/* A function of any module, or what wraps a definition of ours: not data. */
+bool is_callable_link(const struct pairing *, PyObject *object);
+
+/* Pairs what the functions' closure variables and the objects' attributes hold.  What stays is
+ * written into the new one; `keep_state`: also the state of a decorator.  0, or -1. */
+int pair_cells(const struct scope *, PyObject *old, PyObject *new_, bool keep_state);
+int pair_attributes(const struct scope *, PyObject *old, PyObject *new_, bool keep_state);
+
+/* --- replaced.c */
 
 /* Did somebody put `old` in place of what the source made at run time, so that it has to
  * stay?  1, 0, -1.  Pairs the original that it wraps. */
 int stays_replaced(const struct scope *, PyObject *name, PyObject *old, PyObject *new_);
+
+/* --- nested.c */
 
 /* Functions that run `old` will run `new_`, and so with the code nested in them.  0, or -1. */
 int pair_code_objects(const struct scope *, PyObject *old, PyObject *new_);
