@@ -55,6 +55,7 @@ extern PyThreadState *PyThreadState_Get(void);
 extern unsigned long PyThread_start_new_thread(void (*)(void *), void *); /* -1ul: failed */
 extern PyInterpreterState *PyInterpreterState_Get(void) CPY_WEAK;         /* from 3.9 */
 extern PyInterpreterState *PyInterpreterState_Main(void);
+extern PyInterpreterState *_PyInterpreterState_LookUpID(int64_t) CPY_WEAK;
 extern PyObject *PyInterpreterState_GetDict(PyInterpreterState *);
 extern PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *);
 extern PyThreadState *PyThreadState_Next(PyThreadState *);

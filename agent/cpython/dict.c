@@ -228,6 +228,53 @@ void odict_remove(PyObject *dict, struct odict_node *node, size_t entry, struct 
     PyMem_Free(node);
 }
 
+/* --- a dict of another interpreter */
+
+/* The front of PyASCIIObject: Include/cpython/unicodeobject.h, 3.8 to 3.15. */
+struct str_front {
+    PyObject ob_base;
+    Py_ssize_t length;
+    Py_hash_t hash;
+};
+
+static bool is_equal_str(const void *key, const struct str_front *name)
+{
+    struct str_front front;
+
+    return read_safely(key, &front, sizeof front) && front.ob_base.ob_type == &PyUnicode_Type &&
+           front.length == name->length && front.hash == name->hash;
+}
+
+bool dict_has_str_safely(const void *dict, PyObject *name)
+{
+    struct dict_object o;
+    union dict_keys keys;
+    uintptr_t entry[3];
+    size_t size, n, stride = sizeof entry, at = 1; /* {hash, key, value} */
+    const char *entries;
+
+    if (PyObject_Hash(name) == -1 || !read_safely(dict, &o, sizeof o) ||
+        o.ob_base.ob_type != &PyDict_Type || !read_safely(o.ma_keys, &keys, sizeof keys))
+        return false;
+    if (cpython_minor() <= 10) {
+        size = (size_t)keys.v8.size * index_bytes((size_t)keys.v8.size);
+        n = (size_t)keys.v8.nentries;
+        entries = o.ma_keys->v8.indices + size;
+    } else {
+        size = (size_t)1 << (keys.v11.log2_index_bytes & 63);
+        n = (size_t)keys.v11.nentries;
+        entries = o.ma_keys->v11.indices + size;
+        if (keys.v11.kind != KIND_GENERAL) { /* {key, value} */
+            stride = 2 * sizeof *entry;
+            at = 0;
+        }
+    }
+    for (size_t i = 0; i < n && read_safely(entries + i * stride, entry, stride); i++)
+        if (entry[at] && is_equal_str((void *)entry[at], (const struct str_front *)name))
+            return true;
+    return false;
+}
+
 /* --- is it so? */
 
 static bool identical(PyObject *a, PyObject *b, void *arg)

@@ -32,6 +32,10 @@ bool dict_layout_known(void);
  * added to a dict's address. */
 bool dict_layout_plausible(size_t shift);
 
+/* Is `name` (a str) a key of what may be a dict, of an interpreter that may run, or be gone?  Keys
+ * are compared by hash and length. */
+bool dict_has_str_safely(const void *dict, PyObject *name);
+
 /* True: `dict` (exact or a subclass) has entries with arbitrary keys, described in `t`
  * until the dict changes.  False: its keys are all exact str; such a dict is written
  * through the API, which runs no Python code then.  Needs dict_layout_known. */

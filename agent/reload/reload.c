@@ -1,10 +1,12 @@
 /* The transaction: read, compile, execute aside, pair, remap; or nothing (DESIGN.md 4.1). */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "agent.h"
+#include "cpython/interpreters.h"
 #include "emit.h"
 #include "failure.h"
 #include "leftover.h"
@@ -52,7 +54,15 @@ struct member *member_named(struct reload *reload, PyObject *name)
 static enum step not_loaded(PyObject *name)
 {
     char near[256], hint[320] = "";
+    int64_t other = interpreter_with_module(name);
 
+    if (other >= 0) {
+        job_fail("other-interpreter", 3, "pyhot serves the main interpreter only",
+                 "module %s of process %d is loaded in its interpreter %" PRId64
+                 ", not in the main one",
+                 utf8(name), (int)getpid(), other);
+        return STEP_ERROR;
+    }
     nearest_modules(name, near, sizeof near);
     if (*near)
         snprintf(hint, sizeof hint, "loaded are: %s", near);

@@ -1,11 +1,13 @@
 /* list-stale: which modules differ from their source (stale.h). */
 #include "stale.h"
 
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "agent.h"
+#include "cpython/interpreters.h"
 #include "cpython/introspect.h"
 #include "diff.h"
 #include "emit.h"
@@ -135,7 +137,12 @@ static PyObject *named_modules(PyObject *names)
         PyObject *module = PyDict_GetItemWithError(modules, name);
         if (!module || !PyType_IsSubtype(type_of(module), &PyModule_Type)) {
             const char *text = PyUnicode_AsUTF8(name);
-            if (!PyErr_Occurred())
+            int64_t other = interpreter_with_module(name);
+            if (other >= 0)
+                job_fail("other-interpreter", 3, "pyhot serves the main interpreter only",
+                         "module %s is loaded in interpreter %" PRId64 ", not in the main one",
+                         text ? text : "of that name", other);
+            else if (!PyErr_Occurred())
                 job_fail("not-loaded", 3, "list-stale without names shows all modules",
                          "no module %s is loaded", text ? text : "of that name");
             Py_DecRef(list);
