@@ -44,7 +44,7 @@ static bool trace_refs(void)
     return PyLong_Type.tp_itemsize != 4 && PyLong_Type.tp_itemsize != 2;
 }
 
-/* A seccomp filter may forbid the safe reading that the probes need. */
+/* A filter may forbid the safe reading that the probes need. */
 static bool probes_work(void)
 {
     int word = 1, read = 0;
@@ -71,7 +71,7 @@ bool cpython_supported(char *why, size_t size)
     else if (!probes_work() && minor > CPYTHON_NEWEST)
         snprintf(why, size,
                  "process %d runs Python %s, newer than 3.%d, and nothing about it can be tried: "
-                 "it may not call process_vm_readv",
+                 "it may not read its own memory safely",
                  (int)getpid(), version, CPYTHON_NEWEST);
     else if (probes_work() && (failed = probes_failed()))
         snprintf(why, size, "process %d runs a Python %s in which %s is not as pyhot knows it",
