@@ -103,6 +103,15 @@ FUNCTIONS = [
         assert mod.order([1, 3, 2]) == [3, 2, 1]
         assert [fn() for fn in made] == [105, 205]
         '''),
+    case("lambdas_added_beside", '''
+        def keep(f, kept=[]):
+            kept.append(f)
+            return f
+        A = [{{||keep(lambda: "new"), }}keep(lambda: {{1||10}}), keep(lambda: 2)]
+        B = [keep(lambda: 3), keep(lambda: {{4||40}}){{||, keep(lambda: "new")}}]
+        ''', "import mod; a, two, three, b = mod.A + mod.B", '''
+        assert [f() for f in (a, two, three, b)] == [10, 2, 3, 40]
+        '''),
     case("inner_function_inserted_before", '''
         def make():
             n = 1
@@ -530,6 +539,41 @@ CLASSES = [
         ''', '''
         assert issubclass(Foreign, mod.Shape) and isinstance(own, mod.Shape)
         assert isinstance(mod.Own(), mod.Shape) and not issubclass(int, mod.Shape)
+        '''),
+    case("abstract_methods_of_foreign_subclasses", '''
+        import abc
+        class Base(abc.ABC):
+            @abc.abstractmethod
+            def run(self): ...
+            {{@abc.abstractmethod
+            def gone(self): ...||@abc.abstractmethod
+            def come(self): ...}}
+            {{@abc.abstractmethod||}}
+            def done(self): ...
+        class Middle(Base):
+            pass
+        ''', '''
+        import abc, mod
+        class NoGone(mod.Base):
+            def run(self): pass
+            def come(self): pass
+            def done(self): pass
+        class NoCome(mod.Middle):
+            def run(self): pass
+            def gone(self): pass
+        class Own(NoCome):
+            @abc.abstractmethod
+            def mine(self): ...
+        ''', '''
+        NoGone()
+        assert NoCome.__abstractmethods__ == {"come"}
+        assert Own.__abstractmethods__ == {"come", "mine"}
+        try:
+            NoCome()
+        except TypeError:
+            pass
+        else:
+            assert False, "an abstract method has come"
         '''),
     case("abc_hook_gained", '''
         class Bag:

@@ -1,4 +1,5 @@
-/* Abstract base classes: classes that others registered with the old one stay registered.
+/* Abstract base classes: classes that others registered with the old one stay registered, and the
+ * abstract methods of others' subclasses are counted again.
  *
  * Modules/_abc.c, 3.8 to 3.15: a class's `_abc_impl` is an object of type `_abc._abc_data` that
  * starts with three pointers to sets of weak references, made when first used: the registry, the
@@ -129,7 +130,7 @@ int pair_abc(struct pairing *pairing, PyObject *old, PyObject *new_)
     return status;
 }
 
-/* --- caches */
+/* --- all abstract classes */
 
 struct classes {
     PyObject *name; /* "_abc_impl" */
@@ -161,6 +162,72 @@ static int collect_abc(PyObject *object, void *arg)
     return 0;
 }
 
+/* --- abstract methods */
+
+static PyObject *abstract_names(PyObject *cls)
+{
+    PyObject *names = is_heap_class(cls) ? dict_get(class_dict(cls), "__abstractmethods__") : NULL;
+
+    return names && type_of(names) == &PyFrozenSet_Type ? names : NULL;
+}
+
+/* The class that `cls` will find the name in, as its bases will be: borrowed, or NULL. */
+static PyObject *provider_of(const struct pairing *pairing, PyObject *cls, PyObject *name)
+{
+    PyObject *mro = ((PyTypeObject *)cls)->tp_mro;
+
+    for (Py_ssize_t i = 0; i < PyTuple_Size(mro); i++) {
+        PyObject *base = pairing_final(pairing, PyTuple_GetItem(mro, i));
+
+        if (class_dict(base) && dict_lookup(class_dict(base), name))
+            return base;
+    }
+    return NULL;
+}
+
+/* Adds the names of `base` that are still abstract in `cls`. */
+static int add_abstract(const struct pairing *pairing, PyObject *cls, PyObject *base,
+                        PyObject *found)
+{
+    PyObject *names = abstract_names(base), *name;
+    Py_ssize_t at = 0;
+    Py_hash_t hash;
+
+    while (names && _PySet_NextEntry(names, &at, &name, &hash)) {
+        PyObject *provider = is_str(name) ? provider_of(pairing, cls, name) : NULL;
+        PyObject *own = provider ? abstract_names(provider) : NULL;
+
+        if (own && PySet_Contains(own, name) == 1 && PySet_Add(found, name) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ABCMeta counts the abstract methods when a class is made: others' subclasses of a class that is
+ * replaced are counted again. */
+static int update_abstract(const struct pairing *pairing, PyObject *cls)
+{
+    PyObject *mro = ((PyTypeObject *)cls)->tp_mro, *was = abstract_names(cls), *found, *name;
+    bool affected = false;
+    int status = 0;
+
+    if (!mro || !was || is_ours(pairing, cls) || remap_get(pairing->remap, cls))
+        return 0;
+    for (Py_ssize_t i = 1; i < PyTuple_Size(mro); i++)
+        affected |= remap_get(pairing->remap, PyTuple_GetItem(mro, i)) != NULL;
+    found = affected ? PyFrozenSet_New(NULL) : NULL;
+    if (!found)
+        return affected ? -1 : 0;
+    for (Py_ssize_t i = 0; status == 0 && i < PyTuple_Size(mro); i++)
+        status = add_abstract(pairing, cls, pairing_final(pairing, PyTuple_GetItem(mro, i)), found);
+    name = PyUnicode_InternFromString("__abstractmethods__");
+    if (status == 0 && name && PyObject_RichCompareBool(found, was, Py_EQ) == 0)
+        status = plan_set_type(pairing->plan, cls, name, found);
+    Py_DecRef(found);
+    Py_DecRef(name);
+    return name ? status : -1;
+}
+
 static bool has_classes(const struct pairing *pairing)
 {
     for (size_t i = 0; i < pairing->n; i++) {
@@ -170,7 +237,7 @@ static bool has_classes(const struct pairing *pairing)
     return false;
 }
 
-int forget_abc_caches(struct pairing *pairing)
+int refresh_abc(struct pairing *pairing)
 {
     struct classes classes = {0};
     int status;
@@ -188,6 +255,8 @@ int forget_abc_caches(struct pairing *pairing)
     for (size_t i = 0; i < classes.n; i++) {
         PyObject *result = status == 0 ? call_abc("_reset_caches", classes.at[i]) : NULL;
 
+        if (status == 0)
+            status = update_abstract(pairing, classes.at[i]);
         Py_DecRef(result);
         Py_DecRef(classes.at[i]);
     }

@@ -430,7 +430,7 @@ static int pair_all(struct pairing *pairing)
         return -1;
     if (pairing->options->verbose && pair_details(pairing) < 0)
         return -1;
-    return forget_abc_caches(pairing);
+    return refresh_abc(pairing);
 }
 
 int pair_modules(struct plan *plan, struct module_pair *modules, size_t n,

@@ -160,9 +160,10 @@ int pair_classes(struct pairing *, PyObject *old, PyObject *new_);
 /* Gives the new class the virtual subclasses that were registered with the old.  0, or -1. */
 int pair_abc(struct pairing *, PyObject *old, PyObject *new_);
 
-/* Answers of isinstance that abstract base classes remember may be about old classes: all are
- * forgotten, which only costs time.  0, or -1. */
-int forget_abc_caches(struct pairing *);
+/* Once all pairs are known: answers of isinstance that abstract base classes remember may be about
+ * old classes, so all are forgotten, which only costs time; others' subclasses of replaced classes
+ * get their abstract methods counted again.  0, or -1. */
+int refresh_abc(struct pairing *);
 
 /* --- details.c */
 

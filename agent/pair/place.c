@@ -167,6 +167,25 @@ static Py_ssize_t index_of_same(PyObject *list, PyObject *code)
     return found;
 }
 
+/* Where a code that changed is, told by its next neighbour that did not: the one after it, for
+ * what is new is mostly put at an end, or the one before it. */
+static Py_ssize_t beside_same(PyObject *old, PyObject *new_, Py_ssize_t index)
+{
+    for (Py_ssize_t i = index + 1; i < PyList_Size(old); i++) {
+        Py_ssize_t same = index_of_same(new_, PyList_GetItem(old, i));
+
+        if (same >= 0)
+            return same - (i - index);
+    }
+    for (Py_ssize_t i = index; i-- > 0;) {
+        Py_ssize_t same = index_of_same(new_, PyList_GetItem(old, i));
+
+        if (same >= 0)
+            return same + (index - i);
+    }
+    return index;
+}
+
 /* Which of the new codes stands for the index-th of the old ones: borrowed, or NULL. */
 static PyObject *code_for(PyObject *old, PyObject *new_, Py_ssize_t index)
 {
@@ -175,9 +194,9 @@ static PyObject *code_for(PyObject *old, PyObject *new_, Py_ssize_t index)
     if (PyList_Size(old) == PyList_Size(new_))
         return PyList_GetItem(new_, index);
     same = index_of_same(new_, PyList_GetItem(old, index));
-    if (same >= 0)
-        return PyList_GetItem(new_, same);
-    return index < PyList_Size(new_) ? PyList_GetItem(new_, index) : NULL;
+    if (same < 0)
+        same = beside_same(old, new_, index);
+    return same >= 0 && same < PyList_Size(new_) ? PyList_GetItem(new_, same) : NULL;
 }
 
 /* The last part of a qualified name is the code's own name. */
