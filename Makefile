@@ -112,6 +112,9 @@ install: all
 	install -D -m 644 scripts/completions/pyhot.bash \
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pyhot
 	install -D -m 644 scripts/pyhot-gdb.py $(DESTDIR)$(PREFIX)/share/pyhot/pyhot-gdb.py
+	@echo 'pyhot inside gdb: add this line to ~/.gdbinit, or for all users link that file into'
+	@echo '/etc/gdb/gdbinit.d (see: gdb --configuration):'
+	@echo '    source $(PREFIX)/share/pyhot/pyhot-gdb.py'
 
 clean:
 	rm -rf $B

@@ -36,13 +36,21 @@ def test_demo_fails_without_a_reload():
 
 
 def test_install_is_one_binary(pyhot, tmp_path):
-    run("make", "-s", "install", "B=" + os.path.dirname(pyhot), "DESTDIR=%s" % tmp_path,
-        "PREFIX=/opt/pyhot", env=make_environment())
+    said = run("make", "-s", "install", "B=" + os.path.dirname(pyhot), "DESTDIR=%s" % tmp_path,
+               "PREFIX=/opt/pyhot", env=make_environment())
     files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")
              if not path.is_dir()]
     assert "opt/pyhot/bin/pyhot" in files
     assert not [name for name in files if name.endswith(".so")]
     assert "pyhot" in run(str(tmp_path / "opt/pyhot/bin/pyhot"), "--version")
+    assert "source /opt/pyhot/share/pyhot/pyhot-gdb.py\n" in said
+    if shutil.which("gdb"):
+        (tmp_path / "linked.py").symlink_to(tmp_path / "opt/pyhot/share/pyhot/pyhot-gdb.py")
+        environment = make_environment()
+        environment.pop("PYHOT", None)
+        said = run("gdb", "-nx", "-batch", "-ex", "source %s" % (tmp_path / "linked.py"),
+                   "-ex", "python print(pyhot_path())", env=environment)
+        assert str(tmp_path / "opt/pyhot/bin/pyhot") in said
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

@@ -475,3 +475,28 @@ def test_non_stop_where_a_stopped_thread_holds_the_gil(any_python, start, sessio
     wait_for_running(debugger, held.target, 0)
     debugger.run("detach")
     check_reloaded(held.target)
+
+
+def test_process_ends_during_the_job(any_python, start, session):
+    held = Held(start, any_python)
+    debugger = session("attach %d" % held.target.pid, "source %s" % SCRIPT)
+    debugger.begin("pyhot attach mod")
+    held.wait_for_agent()
+    held.target.process.kill()
+    said = debugger.until("%d^error" % debugger.token)
+    assert "pyhot: process %d" % held.target.pid in said, said
+    assert '"$1 = 3' in debugger.run("print $pyhot_exit")
+
+
+def test_child_that_gdb_would_follow(any_python, start):
+    """gdb stays with the process that is reloaded."""
+    target = start(any_python, {"app.py": APP.replace("mod.answer()", "os._exit(0) if os.fork() == 0 "
+                                                      "else os.wait()", 1).replace("import ",
+                                                                                   "import os, ", 1),
+                                "mod.py": MODULE})
+    target.edit("mod.py", NEW_MODULE)
+    output = gdb("set follow-fork-mode child", "pyhot attach mod", "show follow-fork-mode",
+                 pid=target.pid)
+    assert "mod reloaded in %d" % target.pid in output and 'is "child"' in output, output
+    assert target.eval("mod.answer()") == "new!"
+    target.check_unharmed(descriptors=False)
