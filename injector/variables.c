@@ -2,6 +2,7 @@
 #include "variables.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cleanup.h"
 #include "image.h"
@@ -34,6 +35,20 @@ static char *symbol_at(const struct target *target, uint64_t address)
     return symbol;
 }
 
+/* "C variable at 0x1234 of libx.so['a']" gets the symbol for its address. */
+static void put_symbol(struct json_object *object, const char *key, const char *symbol)
+{
+    static const char before[] = "C variable at 0x";
+    const char *text = member_text(object, key), *rest;
+    _cleanup_free_ char *named = NULL;
+
+    if (strncmp(text, before, sizeof(before) - 1))
+        return;
+    rest = strstr(text, " of ");
+    if (rest && asprintf(&named, "C variable %s%s", symbol, rest) >= 0)
+        json_object_object_add(object, key, json_text(named));
+}
+
 static void name_variable(struct json_object *variable, const struct target *target)
 {
     _cleanup_free_ char *symbol = symbol_at(target, (uint64_t)member_number(variable, "address"));
@@ -42,6 +57,8 @@ static void name_variable(struct json_object *variable, const struct target *tar
     if (!symbol)
         return;
     json_object_object_add(variable, "symbol", json_text(symbol));
+    put_symbol(variable, "path", symbol);
+    put_symbol(variable, "label", symbol);
     if (*member_text(variable, "where") &&
         asprintf(&where, "C variable %s of %s", symbol, member_text(variable, "file")) >= 0)
         json_object_object_add(variable, "where", json_text(where));

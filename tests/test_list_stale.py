@@ -5,6 +5,7 @@ import ast
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -416,6 +417,34 @@ print(difference(before, after))
 print((after["objects"] - before["objects"]) - (before["objects"] - first["objects"]))
 ''' % (SOURCE, SOURCE.replace("LIMIT = 5", "LIMIT = '\\d'")))
     assert output == "{}\nCounter()\n"
+
+
+def test_nothing_changes_when_it_fails_or_is_killed(start, any_python):
+    target = start_shop(start, any_python)
+    target.exec("""
+import gc, linecache, sys
+def snapshot():
+    gc.collect()
+    return (sorted(sys.modules), sorted(linecache.cache), sys.getrefcount(shop.total),
+            sys.getrefcount(shop.Handler), sorted(vars(shop)), gc.isenabled(), gc.get_threshold(),
+            sys.gettrace(), gc.get_freeze_count())
+""")
+    target.edit("shop.py", SHOP % 2)
+    list_stale(target, "--objects")  # what is made once is made
+    before = target.eval("repr(snapshot())")
+    done = harness.run_pyhot("list-stale", target.pid, "nowhere")
+    assert (done.returncode, done.report["error"]["code"]) == (3, "not-loaded")
+    done = harness.run_pyhot("list-stale", target.pid, "--objects", "--timeout", "0.001")
+    assert done.returncode in (0, 4)
+    for delay in 0.01, 0.02, 0.04, 0.08:
+        process = subprocess.Popen(harness.pyhot_command() + ["list-stale", str(target.pid), "--objects"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(delay)  # whenever it comes
+        process.kill()
+        process.wait()
+    assert stale_names(list_stale(target).report) == ["shop"]
+    assert target.eval("repr(snapshot())") == before
+    target.check_unharmed()
 
 
 def test_the_first_look_imports_nothing(python, run_script):
@@ -838,6 +867,47 @@ def test_main_script_is_compared_with_its_running_code(start, python):
     target.edit("app.py", "# moved\n" + PROGRAM)
     module, = list_stale(target, "__main__").report["modules"]
     assert (module["state"], module["changes"]) == ("fresh", [])
+
+
+def test_c_variables_that_hold_old_objects(start, python, tmp_path):
+    """By the library's dynamic symbols, or by its symbol table; a list that only C knows too."""
+    library = tmp_path / "keeper.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-x", "c", "-o", str(library), "-"], check=True,
+                   input="""
+        void *shown[2];
+        static void *hidden[3];
+        void keep(void *a, void *b, void *c) { shown[0] = a; hidden[1] = b; hidden[2] = c; }
+        """, text=True)
+    target = start(python, {"shop.py": SHOP % 1, "app.py": """
+import ctypes, probe, shop, time
+library = ctypes.PyDLL(%r)
+def keep(*objects):
+    for held in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+    library.keep(*map(ctypes.py_object, objects))
+keep(shop.total, [0, shop.Handler], shop.Failure)
+failure = shop.Failure
+import signal
+signal.signal(signal.SIGUSR2, shop.worker)
+probe.ready()
+while True:
+    time.sleep(1000)
+""" % str(library)})
+    target.edit("shop.py", SHOP % 2)
+    target.exec("import importlib; importlib.reload(shop)")
+    found = {(entry["object"], entry["kind"]): entry
+             for entry in list_stale(target, "--objects").report["objects"]}
+    held, = found["shop.total", "function"]["held_by"]
+    assert (held["path"], held["symbol"], held["file"]) == (
+        "C variable shown of keeper.so", "shown", str(library))
+    assert paths(found["shop.Handler", "class"]) == ["C variable hidden+8 of keeper.so[1]"]
+    assert paths(found["shop.Failure", "class"]) == ["__main__.failure",
+                                                     "C variable hidden+16 of keeper.so"]
+    assert "handler of signal 12" in paths(found["shop.worker", "function"])
+    dot = tmp_path / "graph.dot"
+    list_stale(target, "--graph", dot)
+    assert "C variable hidden+8 of keeper.so" in dot.read_text()
+    target.check_unharmed()
 
 
 # ---- Drawn

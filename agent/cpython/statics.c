@@ -151,6 +151,13 @@ int static_words(int (*visit)(const struct static_word *, void *arg), void *arg)
     return result;
 }
 
+bool static_is_cached(const struct static_word *word)
+{
+    PyObject head;
+
+    return read_safely((void *)word->before, &head, sizeof head) && head.ob_type == &PyUnicode_Type;
+}
+
 const char *static_symbol(const struct static_word *word, size_t *inside)
 {
     Dl_info info;

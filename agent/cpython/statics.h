@@ -21,6 +21,10 @@ struct static_word {
  * called. */
 int static_words(int (*visit)(const struct static_word *, void *arg), void *arg);
 
+/* Is it in the method cache (Objects/typeobject.c), which remembers by name what lookups found,
+ * uncounted?  Each value has a str before it. */
+bool static_is_cached(const struct static_word *);
+
 /* The variable that the word is in, by the dynamic symbol table, and how many bytes inside;
  * borrowed.  NULL: it has no dynamic symbol, as few static variables have. */
 const char *static_symbol(const struct static_word *, size_t *inside);

@@ -220,21 +220,12 @@ static int look_at_thread_states(struct remap *r)
     return 0;
 }
 
-/* The method cache (Objects/typeobject.c) remembers by name what lookups found, uncounted: each
- * value has a str before it. */
-static bool is_method_cache(const struct static_word *word)
-{
-    PyObject head;
-
-    return read_safely((void *)word->before, &head, sizeof head) && head.ob_type == &PyUnicode_Type;
-}
-
 static int look_at_static_word(const struct static_word *word, void *arg)
 {
     struct remap *r = arg;
     ptrdiff_t key = keys_find(r, (PyObject *)word->value);
 
-    if (key < 0 || r->keys[key].is_code || residual(&r->keys[key]) <= 0 || is_method_cache(word))
+    if (key < 0 || r->keys[key].is_code || residual(&r->keys[key]) <= 0 || static_is_cached(word))
         return 0;
     return remap_hold_static(r, (uint32_t)key, word);
 }

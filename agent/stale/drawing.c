@@ -101,16 +101,18 @@ static Py_ssize_t add_object(struct drawing *drawing, const struct graph *graph,
 }
 
 /* A module, a frame, or what is not known; `name` is a new reference that is taken. */
-static Py_ssize_t add_root(struct drawing *drawing, PyObject *name, enum graph_root_kind kind)
+static Py_ssize_t add_root(struct drawing *drawing, PyObject *name, enum graph_root_kind kind,
+                           uintptr_t address)
 {
-    static const char *const kinds[] = {"module", "frame", "outside"};
+    static const char *const kinds[] = {"module", "frame", "static", "outside"};
     Py_ssize_t index = name ? number_of(drawing, name) : -1;
 
     if (name && index < 0)
-        index =
-            add_node(drawing, name,
-                     Py_BuildValue("{s:O,s:s,s:s,s:O}", "label", name, "type", kinds[kind], "kind",
-                                   kinds[kind], "module", kind == GRAPH_MODULE ? name : Py_None));
+        index = add_node(drawing, name,
+                         Py_BuildValue("{s:O,s:s,s:s,s:O,s:K}", "label", name, "type", kinds[kind],
+                                       "kind", kinds[kind], "module",
+                                       kind == GRAPH_MODULE ? name : Py_None, "address",
+                                       (unsigned long long)address));
     Py_DecRef(name);
     return index;
 }
@@ -122,7 +124,7 @@ int drawing_add_frame(struct drawing *drawing, PyObject *title)
     if (!drawing->nodes)
         return 0;
     Py_IncRef(title);
-    index = add_root(drawing, title, GRAPH_FRAME);
+    index = add_root(drawing, title, GRAPH_FRAME, 0);
     return index < 0 ? -1
                      : PyDict_SetItemString(PyList_GetItem(drawing->nodes, index), "old", Py_True);
 }
@@ -173,7 +175,7 @@ static int begin(struct way *way, PyObject *object)
 
     way->at =
         add_root(way->drawing, PyUnicode_DecodeUTF8(root->name, (Py_ssize_t)root->owner, "replace"),
-                 root->kind);
+                 root->kind, root->address);
     if (way->at < 0 || root->kind == GRAPH_MODULE || type_of(object) == &PyFrame_Type)
         return way->at < 0 ? -1 : 0;
     to = add_object(way->drawing, way->graph, object, NULL);
@@ -222,6 +224,19 @@ int drawing_add_edge(struct drawing *drawing, const struct graph *graph, uint32_
     a = add_object(drawing, graph, graph->nodes[from].object, NULL);
     b = a < 0 ? -1 : add_object(drawing, graph, to, NULL);
     return b < 0 ? -1 : add_edge(drawing, a, b, step);
+}
+
+int drawing_add_static(struct drawing *drawing, const struct graph *graph,
+                       const struct graph_root *root, PyObject *to)
+{
+    Py_ssize_t a, b;
+
+    if (!drawing->nodes)
+        return 0;
+    a = add_root(drawing, PyUnicode_DecodeUTF8(root->name, (Py_ssize_t)root->owner, "replace"),
+                 root->kind, root->address);
+    b = a < 0 ? -1 : add_object(drawing, graph, to, NULL);
+    return b < 0 ? -1 : add_edge(drawing, a, b, "");
 }
 
 PyObject *drawing_take(struct drawing *drawing)

@@ -24,6 +24,10 @@ int drawing_add_way(struct drawing *, const struct graph *, uint32_t node, PyObj
 int drawing_add_edge(struct drawing *, const struct graph *, uint32_t from, PyObject *to,
                      const char *step);
 
+/* A static variable of C code that refers to an object. */
+int drawing_add_static(struct drawing *, const struct graph *, const struct graph_root *,
+                       PyObject *to);
+
 /* A frame that runs old code. */
 int drawing_add_frame(struct drawing *, PyObject *title);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cpython/refcount.h"
+#include "cpython/statics.h"
 #include "remap/remap.h"
 
 static size_t slot_of(const PyObject *object, size_t size)
@@ -211,7 +212,7 @@ static uint32_t make_root(struct graph *graph, enum graph_root_kind kind, char *
         graph->out_of_memory = true;
         return GRAPH_NONE;
     }
-    graph->roots[graph->n_roots] = (struct graph_root){kind, name, owner};
+    graph->roots[graph->n_roots] = (struct graph_root){.kind = kind, .name = name, .owner = owner};
     return GRAPH_ROOT | (uint32_t)graph->n_roots++;
 }
 
@@ -291,6 +292,82 @@ static int count_reference(PyObject *object, void *arg)
     return 0;
 }
 
+/* --- static variables */
+
+/* "C variable counters of libx.so"; the injector puts the symbol for "at 0x1234". */
+static char *name_static(const struct static_word *word)
+{
+    const char *slash = strrchr(word->file, '/'), *file = slash ? slash + 1 : word->file;
+    size_t inside;
+    const char *symbol = static_symbol(word, &inside);
+    char *name;
+
+    if (!symbol)
+        return asprintf(&name, "C variable at 0x%zx of %s", (size_t)word->offset, file) < 0 ? NULL
+                                                                                            : name;
+    if (inside)
+        return asprintf(&name, "C variable %s+%zu of %s", symbol, inside, file) < 0 ? NULL : name;
+    return asprintf(&name, "C variable %s of %s", symbol, file) < 0 ? NULL : name;
+}
+
+struct static_search {
+    struct graph *graph;
+    uint32_t first; /* the nodes from here on are those that nothing led to */
+};
+
+/* From 3.12 on the state of the interpreter is in there, with what free lists and caches had once.
+ */
+static bool is_of_runtime(const struct static_word *word)
+{
+    size_t inside;
+    const char *symbol = static_symbol(word, &inside);
+
+    return symbol && strcmp(symbol, "_PyRuntime") == 0;
+}
+
+static int note_static(const struct static_word *word, void *arg)
+{
+    struct static_search *search = arg;
+    struct graph *graph = search->graph;
+    uint32_t node = graph_find(graph, (PyObject *)word->value), root;
+    struct graph_root *made;
+
+    if (node == GRAPH_NONE || (node < search->first && graph->nodes[node].target == GRAPH_NONE) ||
+        static_is_cached(word) || is_of_runtime(word))
+        return 0;
+    root = make_root(graph, GRAPH_STATIC, name_static(word), 0);
+    if (root == GRAPH_NONE || !reserve(graph, &graph->statics, graph->n_statics,
+                                       &graph->cap_statics, sizeof *graph->statics))
+        return 1;
+    made = &graph->roots[root & ~GRAPH_ROOT];
+    made->owner = strlen(made->name);
+    made->address = (uintptr_t)word->address;
+    made->offset = word->offset;
+    made->file = strdup(word->file);
+    graph->statics[graph->n_statics++] = (struct graph_static){node, root};
+    return 0;
+}
+
+static void find_statics(struct graph *graph, uint32_t first)
+{
+    struct static_search search = {graph, first};
+
+    if (graph->n_targets && static_words(note_static, &search) != 0)
+        graph->out_of_memory = true;
+}
+
+/* The root that a static variable makes of the node, or GRAPH_NONE. */
+static uint32_t static_root(const struct graph *graph, uint32_t node)
+{
+    for (size_t i = 0; i < graph->n_statics; i++) {
+        if (graph->statics[i].node == node)
+            return graph->statics[i].root;
+    }
+    return GRAPH_NONE;
+}
+
+/* --- what is held from outside */
+
 /* What is held from outside becomes a root. */
 static int add_outside_roots(struct graph *graph, uint32_t first)
 {
@@ -315,7 +392,9 @@ static int add_outside_roots(struct graph *graph, uint32_t first)
             continue;
         snprintf(name, sizeof name, "<%s held by a running function or C code>",
                  type_of(object)->tp_name);
-        root = make_root(graph, GRAPH_OUTSIDE, strdup(name), strlen(name));
+        root = static_root(graph, i);
+        if (root == GRAPH_NONE)
+            root = make_root(graph, GRAPH_OUTSIDE, strdup(name), strlen(name));
         if (root == GRAPH_NONE)
             break;
         graph->nodes[i].parent = root;
@@ -336,6 +415,8 @@ int graph_search(struct graph *graph)
         if (is_collected(object) && graph_find(graph, object) == GRAPH_NONE)
             add_node(graph, object, GRAPH_NONE);
     }
+    if (!graph->out_of_memory)
+        find_statics(graph, first);
     if (!graph->out_of_memory && add_outside_roots(graph, first) == 0)
         search_from_queue(graph);
     return result_of(graph);
@@ -361,13 +442,14 @@ bool graph_leads_over(const struct graph *graph, uint32_t node, const PyObject *
 void graph_clear(struct graph *graph)
 {
     for (size_t i = 0; i < graph->n_roots; i++)
-        free(graph->roots[i].name);
+        free(graph->roots[i].name), free(graph->roots[i].file);
     free(graph->roots);
     free(graph->objects);
     free(graph->nodes);
     free(graph->table);
     free(graph->queue);
     free(graph->targets);
+    free(graph->statics);
     free(graph->target_table);
     memset(graph, 0, sizeof *graph);
 }

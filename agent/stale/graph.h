@@ -34,16 +34,24 @@ struct graph_node {
     uint32_t target; /* an index of targets, or GRAPH_NONE */
 };
 
-enum graph_root_kind { GRAPH_MODULE, GRAPH_FRAME, GRAPH_OUTSIDE };
+enum graph_root_kind { GRAPH_MODULE, GRAPH_FRAME, GRAPH_STATIC, GRAPH_OUTSIDE };
 
-/* Where paths begin: a module, a frame or a variable of it, or what is held from outside. */
+/* Where paths begin: a module, a frame or a variable of it, a static variable of C code, or what is
+ * held from outside, nobody knows by what. */
 struct graph_root {
     enum graph_root_kind kind;
-    char *name;   /* what a path from here begins with */
-    size_t owner; /* the bytes of it that name the module or the frame */
+    char *name;                /* what a path from here begins with */
+    size_t owner;              /* the bytes of it that name the module or the frame */
+    uintptr_t address, offset; /* of a static variable, in memory and in its file as linked */
+    char *file;                /* NULL: it is none */
 };
 
 #define GRAPH_ROOT 0x80000000u
+
+/* A word in static data that is the address of an object. */
+struct graph_static {
+    uint32_t node, root;
+};
 
 struct graph {
     PyObject **objects; /* all that the collector knows */
@@ -56,6 +64,8 @@ struct graph {
     size_t head, tail, cap_queue;
     struct graph_root *roots;
     size_t n_roots, cap_roots;
+    struct graph_static *statics; /* of targets, and of what only C code leads to */
+    size_t n_statics, cap_statics;
     struct graph_target *targets;
     size_t n_targets, cap_targets;
     uint32_t *target_table;

@@ -7,8 +7,10 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "cpython/callbacks.h"
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
+#include "cpython/refcount.h"
 #include "cpython/shared_keys.h"
 #include "emit.h"
 #include "path.h"
@@ -56,6 +58,23 @@ static int add_frame_root(struct survey *survey, const struct running_frame *fra
     return result;
 }
 
+/* What the interpreter calls on a signal, which it keeps in static data. */
+static int add_signal_roots(struct survey *survey)
+{
+    int result = 0;
+
+    for (int number = 1; result == 0 && number <= SIGNALS; number++) {
+        PyObject *handler = signal_handler(number);
+        char title[40];
+
+        snprintf(title, sizeof title, "handler of signal %d", number);
+        if (handler)
+            result = graph_add_root(&survey->graph, handler, GRAPH_OUTSIDE, title, NULL);
+        Py_DecRef(handler);
+    }
+    return result;
+}
+
 /* Modules first, so that a module's name is the one by which it is imported. */
 static int add_roots(struct survey *survey)
 {
@@ -71,7 +90,7 @@ static int add_roots(struct survey *survey)
     for (size_t i = 0; result == 0 && i < survey->frames.n; i++)
         result = add_frame_root(survey, &survey->frames.items[i]);
     Py_DecRef(main_name);
-    return result;
+    return result == 0 ? add_signal_roots(survey) : result;
 }
 
 /* --- who holds a target */
@@ -131,8 +150,44 @@ static bool counts(const struct survey *survey, uint32_t node, PyObject *object)
     return !is_within_old_class(survey, node);
 }
 
+/* Where the static variable is that the path begins at; the injector looks for its symbol. */
+static int add_place(PyObject *entry, const struct graph_root *root)
+{
+    PyObject *place = Py_BuildValue("{s:K,s:K,s:N}", "address", (unsigned long long)root->address,
+                                    "offset", (unsigned long long)root->offset, "file",
+                                    PyUnicode_DecodeFSDefault(root->file));
+    int result = place ? PyDict_Update(entry, place) : -1;
+
+    Py_DecRef(place);
+    return result;
+}
+
+/* A static variable refers to the object: that it is counted follows from what else does. */
+static int add_statics(struct survey *survey, PyObject *held_by, const struct graph_target *target)
+{
+    Py_ssize_t residual =
+        refcount_of(target->object) - 1 - (Py_ssize_t)target->n_holders; /* 1 is the survey's */
+    int result = 0;
+
+    for (size_t i = 0; result == 0 && i < survey->graph.n_statics; i++) {
+        const struct graph_static *found = &survey->graph.statics[i];
+        const struct graph_root *root = &survey->graph.roots[found->root & ~GRAPH_ROOT];
+        PyObject *entry;
+        if (found->node != target->node || found->root == survey->graph.nodes[found->node].parent ||
+            residual-- <= 0)
+            continue;
+        entry = Py_BuildValue("{s:s,s:s}", "path", root->name, "kind", "static");
+        result = entry && add_place(entry, root) == 0 ? PyList_Append(held_by, entry) : -1;
+        Py_DecRef(entry);
+        if (result == 0)
+            result = drawing_add_static(&survey->drawing, &survey->graph, root, target->object);
+    }
+    return result;
+}
+
 int survey_add_held_by(struct survey *survey, PyObject *held_by, uint32_t node, PyObject *object)
 {
+    const struct graph_root *root = graph_root_of(&survey->graph, node);
     PyObject *path, *entry;
     const char *kind = type_of(survey->graph.nodes[node].object)->tp_name;
     int result = -1;
@@ -141,7 +196,7 @@ int survey_add_held_by(struct survey *survey, PyObject *held_by, uint32_t node, 
         return 0;
     path = path_to(&survey->graph, node, object);
     entry = path ? Py_BuildValue("{s:N,s:s}", "path", path, "kind", kind) : NULL;
-    if (entry)
+    if (entry && (!root->file || add_place(entry, root) == 0))
         result = PyList_Append(held_by, entry);
     Py_DecRef(entry);
     return result < 0 ? -1 : drawing_add_way(&survey->drawing, &survey->graph, node, object);
@@ -204,6 +259,8 @@ static int report_target(struct survey *survey, struct generation *generation)
         if (counts(survey, target->holders[i], target->object))
             result = survey_add_held_by(survey, held_by, target->holders[i], target->object);
     }
+    if (result == 0 && target->node != GRAPH_NONE)
+        result = add_statics(survey, held_by, target);
     if (result < 0 || (PyList_Size(held_by) == 0 && !target->instances)) {
         Py_DecRef(held_by);
         return result;
