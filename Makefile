@@ -37,7 +37,7 @@ AGENT_OBJ = $(AGENT_SRC:%.c=$B/%.o)
 AGENT_FLAGS   = -Iagent -fPIC -fvisibility=hidden -fno-plt
 AGENT_LDFLAGS = -shared -Wl,-soname,pyhot-agent.so -Wl,-z,nodelete -Wl,--build-id=sha1 \
                 -Wl,--no-undefined-version $(if $(FAULTS),$(FAILING))
-FAILING       = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=mmap
+FAILING       = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=mmap,--wrap=mremap
 
 .PHONY: all setup demo check unit integration faults bench install clean
 

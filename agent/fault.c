@@ -1,5 +1,5 @@
 /* Failing allocations, for the tests (make FAULTS=1 only): the linker sends all calls of malloc,
- * calloc, realloc and mmap in the agent here (--wrap). */
+ * calloc, realloc, mmap and mremap in the agent here (--wrap). */
 #ifdef PYHOT_FAULTS
 
 #include <errno.h>
@@ -12,11 +12,13 @@ void *__real_malloc(size_t);
 void *__real_calloc(size_t, size_t);
 void *__real_realloc(void *, size_t);
 void *__real_mmap(void *, size_t, int, int, int, off_t);
+void *__real_mremap(void *, size_t, size_t, int, ...);
 
 void *__wrap_malloc(size_t);
 void *__wrap_calloc(size_t, size_t);
 void *__wrap_realloc(void *, size_t);
 void *__wrap_mmap(void *, size_t, int, int, int, off_t);
+void *__wrap_mremap(void *, size_t, size_t, int, ...);
 
 static long countdown; /* 0: none is to fail */
 static int failed;
@@ -59,6 +61,11 @@ void *__wrap_realloc(void *old, size_t n)
 void *__wrap_mmap(void *address, size_t n, int protection, int flags, int fd, off_t offset)
 {
     return fails() ? MAP_FAILED : __real_mmap(address, n, protection, flags, fd, offset);
+}
+
+void *__wrap_mremap(void *old, size_t n, size_t size, int flags, ...)
+{
+    return fails() ? MAP_FAILED : __real_mremap(old, n, size, flags);
 }
 
 #endif

@@ -15,9 +15,9 @@
  * the function does it, which visits all. */
 #include "gc_objects.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "../big.h"
 #include "version.h"
 
 struct gc_head {
@@ -214,7 +214,7 @@ static int append(PyObject *o, void *arg)
 
     if (objects->n == objects->cap) {
         size_t cap = objects->cap ? objects->cap + objects->cap / 2 : 1 << 16;
-        PyObject **items = realloc(objects->items, cap * sizeof *items);
+        PyObject **items = big_realloc(objects->items, cap * sizeof *items);
 
         if (!items) {
             PyErr_NoMemory();
@@ -234,7 +234,7 @@ int gc_objects(PyObject ***items, size_t *n)
     int status = gc_each(append, &objects);
 
     if (status < 0) {
-        free(objects.items);
+        big_free(objects.items);
         return status;
     }
     *items = objects.items;

@@ -14,8 +14,8 @@ enum { GC_COLLECTING = -2 };
  * Ends with -1 when it returns -1 (with an exception). */
 int gc_each(int (*take)(PyObject *o, void *arg), void *arg);
 
-/* Every tracked object, the permanent generation (gc.freeze) included, in a malloc'ed
- * array that the caller frees; the references are borrowed.  No object is made while the
+/* Every tracked object, the permanent generation (gc.freeze) included, in an array
+ * that the caller frees with big_free; the references are borrowed.  No object is made while the
  * lists are walked.  GIL held.  0; GC_COLLECTING; or -1: MemoryError, or RuntimeError if the
  * lists are not laid out as known. */
 int gc_objects(PyObject ***objects, size_t *n);

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "../big.h"
 #include "api.h"
 #include "version.h"
 
@@ -106,8 +107,8 @@ int memory_open(struct memory *memory)
     }
     for (const char *c = text; *c; c++)
         lines += *c == '\n';
-    memory->mappings = malloc((lines + 1) * sizeof *memory->mappings);
-    memory->pools = calloc(N_POOLS, sizeof(struct pool));
+    memory->mappings = big_realloc(NULL, (lines + 1) * sizeof *memory->mappings);
+    memory->pools = big_realloc(NULL, N_POOLS * sizeof(struct pool));
     if (!memory->mappings || !memory->pools) {
         free(text);
         memory_close(memory);
@@ -129,8 +130,8 @@ void memory_close(struct memory *memory)
 {
     if (memory->mappings && memory->file >= 0)
         close(memory->file);
-    free(memory->mappings);
-    free(memory->pools);
+    big_free(memory->mappings);
+    big_free(memory->pools);
     memset(memory, 0, sizeof *memory);
 }
 

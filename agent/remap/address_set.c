@@ -1,7 +1,8 @@
 #include "address_set.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "../big.h"
 
 enum { FIRST_SLOTS = 256 };
 
@@ -19,14 +20,14 @@ static int grow(struct address_set *set)
     struct address_set bigger = {.n = set->n};
     size_t n = set->slots ? 2 * (set->mask + 1) : FIRST_SLOTS;
 
-    bigger.slots = calloc(n, sizeof *bigger.slots);
+    bigger.slots = big_realloc(NULL, n * sizeof *bigger.slots);
     if (!bigger.slots)
         return -1;
     bigger.mask = n - 1;
     for (size_t i = 0; set->slots && i <= set->mask; i++)
         if (set->slots[i])
             bigger.slots[slot_of(&bigger, set->slots[i])] = set->slots[i];
-    free(set->slots);
+    big_free(set->slots);
     *set = bigger;
     return 0;
 }
@@ -63,6 +64,6 @@ void address_set_clear(struct address_set *set)
 
 void address_set_free(struct address_set *set)
 {
-    free(set->slots);
+    big_free(set->slots);
     memset(set, 0, sizeof *set);
 }

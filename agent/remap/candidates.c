@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../big.h"
 #include "../cpython/gc_objects.h"
 #include "../cpython/shared_keys.h"
 
@@ -14,7 +15,7 @@ static bool push_word(struct candidates *c, uintptr_t address)
 {
     if (c->n == c->cap) {
         size_t cap = c->cap ? 2 * c->cap : 64;
-        uintptr_t **words = realloc(c->words, cap * sizeof *words);
+        uintptr_t **words = big_realloc(c->words, cap * sizeof *words);
 
         if (!words) {
             c->failed = true;
@@ -31,7 +32,7 @@ static bool push_block(struct candidates *c, uintptr_t low, uintptr_t high)
 {
     if (c->n_blocks == c->cap_blocks) {
         size_t cap = c->cap_blocks ? 2 * c->cap_blocks : 64;
-        struct block *blocks = realloc(c->blocks, cap * sizeof *blocks);
+        struct block *blocks = big_realloc(c->blocks, cap * sizeof *blocks);
 
         if (!blocks) {
             c->failed = true;
@@ -364,8 +365,8 @@ int candidates_next(struct candidates *c)
 
 void candidates_free(struct candidates *c)
 {
-    free(c->words);
-    free(c->blocks);
+    big_free(c->words);
+    big_free(c->blocks);
     address_set_free(&c->seen);
     address_set_free(&c->children);
 }

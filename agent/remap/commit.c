@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "../agent.h"
+#include "../big.h"
 #include "../cpython/introspect.h"
 #include "../emit.h"
 #include "arrays.h"
@@ -41,7 +42,7 @@ static int push_edge(struct remap *r, const struct edge *e)
 {
     if (r->n_edges == r->cap_edges) {
         size_t cap = r->cap_edges ? 2 * r->cap_edges : 4096;
-        struct edge *edges = realloc(r->edges, cap * sizeof *edges);
+        struct edge *edges = big_realloc(r->edges, cap * sizeof *edges);
 
         if (!edges) {
             PyErr_NoMemory();
@@ -135,7 +136,7 @@ static int scan_and_resolve(struct remap *r)
         r->scan_ns += now_ns() - start;
         r->objects_scanned = r->heap->n;
         status = find_roots(r) < 0 ? -1 : resolve_edges(r, &found);
-        free(found.items);
+        big_free(found.items);
         if (status < 0)
             return -1;
         first = n;
@@ -155,7 +156,7 @@ static size_t place_of(const struct writer *writer)
 static int sort_edges(struct remap *r)
 {
     size_t starts[N_WRITERS + 2] = {0};
-    struct edge *sorted = malloc((r->n_edges + 1) * sizeof *sorted);
+    struct edge *sorted = big_realloc(NULL, (r->n_edges + 1) * sizeof *sorted);
 
     if (!sorted) {
         PyErr_NoMemory();
@@ -167,7 +168,7 @@ static int sort_edges(struct remap *r)
         starts[i] += starts[i - 1];
     for (size_t i = 0; i < r->n_edges; i++)
         sorted[starts[place_of(r->edges[i].writer)]++] = r->edges[i];
-    free(r->edges);
+    big_free(r->edges);
     r->edges = sorted;
     r->cap_edges = r->n_edges + 1;
     return 0;
@@ -387,7 +388,7 @@ static int look_again(struct remap *r)
 
     if (scan(r, 0, &found) < 0)
         return -1;
-    free(found.items);
+    big_free(found.items);
     r->held = PyList_New(0);
     r->frames_on_old = PyList_New(0);
     status = r->held && r->frames_on_old ? frames_scan(r) : -1;

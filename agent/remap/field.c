@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../big.h"
 #include "../cpython/gc_objects.h"
 #include "../cpython/memory.h"
 #include "candidates.h"
@@ -108,12 +109,12 @@ static int reserve_twins(struct fields *f, size_t bytes)
 
     if (bytes <= f->twins_bytes)
         return 0;
-    twins = malloc(bytes);
+    twins = big_realloc(NULL, bytes);
     if (!twins) {
         PyErr_NoMemory();
         return -1;
     }
-    free(f->twins);
+    big_free(f->twins);
     f->twins = twins;
     f->twins_bytes = bytes;
     return 0;
@@ -128,7 +129,7 @@ static int reserve_hits(struct fields *f, size_t n)
         cap *= 2;
     if (cap == f->cap_hits)
         return 0;
-    hits = realloc(f->hits, cap * sizeof *hits);
+    hits = big_realloc(f->hits, cap * sizeof *hits);
     if (!hits) {
         PyErr_NoMemory();
         return -1;
@@ -252,8 +253,8 @@ void field_close(struct remap *r)
         return;
     candidates_free(&r->fields->candidates);
     items_free(&r->fields->items);
-    free(r->fields->twins);
-    free(r->fields->hits);
+    big_free(r->fields->twins);
+    big_free(r->fields->hits);
     free(r->fields);
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../agent.h"
+#include "../big.h"
 #include "../cpython/gc_objects.h"
 
 enum { NEAR = 8 }; /* objects whose memory is fetched at a time */
@@ -45,7 +46,7 @@ int heap_visit(int (*visit)(PyObject *, void *), void *arg)
         return failed(result);
     for (size_t i = 0; i < n && result == 0; i++)
         result = visit(objects[i], arg);
-    free(objects);
+    big_free(objects);
     return result;
 }
 
@@ -90,8 +91,8 @@ void heap_close(struct remap *r)
     if (!r->heap)
         return;
     forget(r->heap);
-    free(r->heap->objects);
-    free(r->heap->kinds);
+    big_free(r->heap->objects);
+    big_free(r->heap->kinds);
     free(r->heap);
 }
 
@@ -173,11 +174,11 @@ static int reserve(struct heap *heap)
 
     if (heap->n < heap->cap)
         return 0;
-    objects = realloc(heap->objects, cap * sizeof *objects);
+    objects = big_realloc(heap->objects, cap * sizeof *objects);
     if (!objects)
         return -1;
     heap->objects = objects;
-    kinds = realloc(heap->kinds, cap);
+    kinds = big_realloc(heap->kinds, cap);
     if (!kinds)
         return -1;
     heap->kinds = kinds;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../big.h"
 #include "../cpython/gc_objects.h"
 #include "keys.h"
 
@@ -46,7 +47,7 @@ static int push(struct items *t, uintptr_t *word, uint32_t key)
 {
     if (t->n == t->cap) {
         size_t cap = t->cap ? 2 * t->cap : 256;
-        struct item *items = realloc(t->items, cap * sizeof *items);
+        struct item *items = big_realloc(t->items, cap * sizeof *items);
 
         if (!items) {
             PyErr_NoMemory();
@@ -177,6 +178,6 @@ void items_forget(struct items *t)
 
 void items_free(struct items *t)
 {
-    free(t->items);
+    big_free(t->items);
     memset(t, 0, sizeof *t);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../big.h"
 #include "../cpython/refcount.h"
 
 enum { FIRST_SLOTS = 1024, BITS_A_SLOT = 16 };
@@ -24,13 +25,13 @@ static int table_grow(struct remap *r)
 {
     struct key_table *t = r->table;
     size_t n = t->slots ? 2 * (t->mask + 1) : FIRST_SLOTS;
-    uint32_t *slots = calloc(n, sizeof *slots);
+    uint32_t *slots = big_realloc(NULL, n * sizeof *slots);
 
     if (!slots) {
         PyErr_NoMemory();
         return -1;
     }
-    free(t->slots);
+    big_free(t->slots);
     t->slots = slots;
     t->mask = n - 1;
     t->bitmap_mask = (n < BITMAP_BITS / BITS_A_SLOT ? n * BITS_A_SLOT : BITMAP_BITS) - 1;
@@ -56,9 +57,9 @@ void keys_close(struct remap *r)
         Py_DecRef(r->keys[i].old);
         Py_DecRef(r->keys[i].new_);
     }
-    free(r->keys);
+    big_free(r->keys);
     if (r->table) {
-        free(r->table->slots);
+        big_free(r->table->slots);
         address_set_free(&r->table->values);
     }
     free(r->table);
@@ -114,7 +115,7 @@ static int append(struct remap *r, PyObject *old, PyObject *new_, bool derived)
 {
     if (r->n_keys == r->cap_keys) {
         size_t cap = r->cap_keys ? 2 * r->cap_keys : 256;
-        struct key *keys = realloc(r->keys, cap * sizeof *keys);
+        struct key *keys = big_realloc(r->keys, cap * sizeof *keys);
 
         if (!keys) {
             PyErr_NoMemory();

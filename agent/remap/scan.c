@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../agent.h"
+#include "../big.h"
 #include "../cpython/gc_objects.h"
 #include "../cpython/introspect.h"
 #include "../cpython/refcount.h"
@@ -37,7 +38,7 @@ static bool push_edge(struct scan *s, uint32_t key)
 
     if (edges->n == edges->cap) {
         size_t cap = edges->cap ? 2 * edges->cap : 4096;
-        struct edge *items = realloc(edges->items, cap * sizeof *items);
+        struct edge *items = big_realloc(edges->items, cap * sizeof *items);
 
         if (!items)
             return false;
@@ -98,7 +99,7 @@ static bool remember(struct scan *s, PyObject *o)
         return added == 0;
     if (s->n_todo == s->cap_todo) {
         size_t cap = s->cap_todo ? 2 * s->cap_todo : 1024;
-        PyObject **todo = realloc(s->todo, cap * sizeof *todo);
+        PyObject **todo = big_realloc(s->todo, cap * sizeof *todo);
 
         if (!todo)
             return false;
@@ -225,10 +226,10 @@ int scan(struct remap *r, size_t first, struct edges *edges)
         status = -1;
     }
     free(s.last_edge);
-    free(s.todo);
+    big_free(s.todo);
     address_set_free(&s.seen);
     if (status < 0) {
-        free(edges->items);
+        big_free(edges->items);
         memset(edges, 0, sizeof *edges);
     }
     return status;

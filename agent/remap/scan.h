@@ -9,7 +9,7 @@ struct edges {
     size_t n, cap;
 };
 
-/* Fills *edges (malloc'ed, the caller frees items) with the referrers of the keys from
+/* Fills *edges (of big_realloc, the caller frees items) with the referrers of the keys from
  * number `first` on, and sets these keys' refcount and visits.  Enumerates the heap anew.
  * 0, or -1 with an exception (or after job_fail). */
 int scan(struct remap *, size_t first, struct edges *edges);

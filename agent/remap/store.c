@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../big.h"
 #include "../cpython/collector.h"
 #include "arrays.h"
 #include "field.h"
@@ -10,7 +11,7 @@
 #include "keys.h"
 #include "ledger.h"
 
-enum { CHUNK = 1 << 16 };
+enum { CHUNK = 1 << 14, LARGEST_CHUNK = 4 << 20 };
 
 struct chunk {
     struct chunk *next;
@@ -69,14 +70,14 @@ void remap_free(struct remap *r)
     keys_close(r);
     for (chunk = r->chunks; chunk; chunk = next) {
         next = chunk->next;
-        free(chunk);
+        big_free(chunk);
     }
     if (r->log)
-        free(r->log->words);
+        big_free(r->log->words);
     free(r->log);
-    free(r->edges);
-    free(r->excluded);
-    free(r->graves);
+    big_free(r->edges);
+    big_free(r->excluded);
+    big_free(r->graves);
     free(r);
     PyErr_Restore(type, value, traceback);
 }
@@ -105,28 +106,34 @@ void remap_resume_collector(struct remap *r)
 
 /* --- memory */
 
+static struct chunk *new_chunk(size_t size)
+{
+    struct chunk *chunk = big_realloc(NULL, sizeof *chunk + size);
+
+    if (chunk)
+        chunk->size = size;
+    else
+        PyErr_NoMemory();
+    return chunk;
+}
+
+/* What is large gets a chunk of its own, behind the one in use. */
 void *remap_alloc(struct remap *r, size_t bytes)
 {
-    struct chunk *chunk = r->chunks;
-    size_t size = CHUNK;
+    struct chunk *chunk = r->chunks, **place = &r->chunks;
+    size_t size = chunk ? 2 * chunk->size : CHUNK;
 
     bytes = (bytes + 15) & ~(size_t)15;
+    if (size > LARGEST_CHUNK)
+        size = LARGEST_CHUNK;
     if (!chunk || chunk->size - chunk->used < bytes) {
-        if (bytes > size)
-            size = bytes;
-        chunk = calloc(1, sizeof *chunk + size);
-        if (!chunk) {
-            PyErr_NoMemory();
+        if (bytes > size / 4 && chunk)
+            place = &chunk->next;
+        chunk = new_chunk(bytes > size / 4 ? bytes : size);
+        if (!chunk)
             return NULL;
-        }
-        chunk->size = size;
-        if (r->chunks && bytes > CHUNK / 4) { /* leave the one in use in front */
-            chunk->next = r->chunks->next;
-            r->chunks->next = chunk;
-        } else {
-            chunk->next = r->chunks;
-            r->chunks = chunk;
-        }
+        chunk->next = *place;
+        *place = chunk;
     }
     chunk->used += bytes;
     return chunk->bytes + chunk->used - bytes;
@@ -142,7 +149,7 @@ static int reserve(void **array, size_t n, size_t *cap, size_t more, size_t size
         return 0;
     while (bigger < wanted)
         bigger *= 2;
-    moved = realloc(*array, bigger * size);
+    moved = big_realloc(*array, bigger * size);
     if (!moved) {
         PyErr_NoMemory();
         return -1;

@@ -1,0 +1,15 @@
+/* Memory for arrays that may be large, given back to the kernel as soon as they are freed.
+ *
+ * malloc would keep it: the first large block that is freed raises the size from which on it asks
+ * the kernel for each (M_MMAP_THRESHOLD, mallopt(3)), for the process as well, which would stay
+ * larger by what pyhot once needed. */
+#ifndef PYHOT_BIG_H
+#define PYHOT_BIG_H
+
+#include <stddef.h>
+
+/* As realloc and free, for what came from here; a new array is all zero.  NULL: out of memory. */
+void *big_realloc(void *array, size_t bytes);
+void big_free(void *array);
+
+#endif
