@@ -44,8 +44,11 @@ int heap_visit(int (*visit)(PyObject *, void *), void *arg)
 
     if (result < 0)
         return failed(result);
-    for (size_t i = 0; i < n && result == 0; i++)
+    for (size_t i = 0; i < n && result == 0; i++) {
+        if (i + NEAR < n)
+            __builtin_prefetch((const uintptr_t *)objects[i + NEAR] + 1); /* its type */
         result = visit(objects[i], arg);
+    }
     big_free(objects);
     return result;
 }
