@@ -128,7 +128,8 @@ def main():
     run_lines(scenarios, pythons, options, Path(directory), total)
     print("\n" + line("total", total))
     for reason, times in total.refused.most_common():
-        print("    refused %6d times: %s" % (times, reason))
+        print("    refused %6d times: %s" % (times, ": ".join(
+            filter(None, [reason, total.examples.get(reason)]))))
     print("%d s" % (time.monotonic() - start))
     if Scenario.interrupted.is_set():
         return 130

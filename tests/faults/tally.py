@@ -8,6 +8,7 @@ class Tally:
         self.tried = 0
         self.done = 0
         self.refused = collections.Counter()  # the word for scripts -> times
+        self.examples = {}                    # the word -> what pyhot said the first time
         self.harmed = []                      # a description each
         self.stop_us = []                     # as reported
 
@@ -15,6 +16,7 @@ class Tally:
         self.tried += other.tried
         self.done += other.done
         self.refused.update(other.refused)
+        self.examples = {**other.examples, **self.examples}
         self.harmed += other.harmed
         self.stop_us += other.stop_us
         return self
@@ -27,7 +29,9 @@ class Tally:
             self.stop_us.append(done.report["time"]["stop_us"])
             return True
         if done.returncode in (3, 4):
-            self.refused[done.report["error"]["code"]] += 1
+            error = done.report["error"]
+            self.refused[error["code"]] += 1
+            self.examples.setdefault(error["code"], error["message"])
             return False
         raise AssertionError("pyhot ended with %d\n%s%s"
                              % (done.returncode, done.stdout, done.stderr))
