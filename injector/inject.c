@@ -241,6 +241,23 @@ static struct error *start_thread(struct borrow *borrow, const struct stub_param
     return error;
 }
 
+static struct error *another_program(const struct target *target)
+{
+    return error_new(EXIT_CANNOT_ATTACH, "target-ended",
+                     "process %d became another program while pyhot was attaching to it",
+                     (int)target->pid);
+}
+
+/* Of a process that is ending or is in execve, calls fail for reasons that are not the reason. */
+static struct error *or_its_end(struct error *error, const struct target *target)
+{
+    struct error *end = error ? target_check(target) : NULL;
+    if (!end)
+        return error;
+    error_free(error);
+    return end;
+}
+
 /* From finding a thread to letting it go. */
 static struct error *borrow_a_thread(struct injection *injection, const struct target *target,
                                      const struct python *python,
@@ -254,6 +271,8 @@ static struct error *borrow_a_thread(struct injection *injection, const struct t
     struct borrow borrow;
 
     struct error *error = codemap_open(&map, target);
+    if (!error && !codemap_find(&map, python->pthread_create))
+        error = another_program(target);
     if (!error)
         error = safepoint_open(&safepoint, &map);
     if (!error)
@@ -262,9 +281,7 @@ static struct error *borrow_a_thread(struct injection *injection, const struct t
         struct stub_params params = stub_params(target, python, &gadgets, request);
         error = safepoint_find(&safepoint, &tracee, deadline_ns);
         if (!error && !still_valid(&map, &gadgets, python))
-            error = error_new(EXIT_CANNOT_ATTACH, "target-ended",
-                              "process %d became another program while pyhot was attaching to it",
-                              (int)target->pid);
+            error = another_program(target);
         if (!error)
             error = borrow_begin(&borrow, &tracee, &gadgets);
         if (!error) {
@@ -278,7 +295,7 @@ static struct error *borrow_a_thread(struct injection *injection, const struct t
     injection->attempts = safepoint.attempts;
     safepoint_close(&safepoint);
     codemap_close(&map);
-    return error;
+    return or_its_end(error, target);
 }
 
 /* The same where a debugger holds the threads and makes the calls. */

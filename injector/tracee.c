@@ -49,15 +49,18 @@ struct error *tracee_error(const struct tracee *tracee, int errnum, const char *
                        what, (int)tracee->tid, (int)tracee->pid);
 }
 
-static pid_t tracer_of(pid_t tid)
+/* Why may a thread not be traced that was allowed to be?  False: for neither reason. */
+static bool explain_eperm(pid_t tid, enum tracee_attach_result *result)
 {
-    char path[64], line[128];
+    char path[64], line[128], state = 'X';
     snprintf(path, sizeof path, "/proc/%d/status", (int)tid);
     _cleanup_fclose_ FILE *file = fopen(path, "re");
     int tracer = 0;
     while (file && fgets(line, sizeof line, file) && sscanf(line, "TracerPid: %d", &tracer) != 1)
-        ;
-    return tracer;
+        (void)sscanf(line, "State: %c", &state);
+    bool ended = state == 'X' || state == 'Z';
+    *result = ended ? TRACEE_THREAD_ENDED : TRACEE_BUSY;
+    return ended || tracer;
 }
 
 struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid,
@@ -77,10 +80,8 @@ struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid,
         return NULL;
     }
     int errnum = errno;
-    if (errnum == EPERM && tracer_of(tid)) {
-        *result = TRACEE_BUSY;
+    if (errnum == EPERM && explain_eperm(tid, result))
         return NULL;
-    }
     return tracee_error(tracee, errnum, "trace");
 }
 
