@@ -26,6 +26,7 @@
 #include "debugger.h"
 #include "fault.h"
 #include "loaded_agent.h"
+#include "noted_signal.h"
 #include "safepoint.h"
 #include "stub/stub.h"
 
@@ -295,6 +296,7 @@ static struct error *borrow_a_thread(struct injection *injection, const struct t
     injection->attempts = safepoint.attempts;
     safepoint_close(&safepoint);
     codemap_close(&map);
+    noted_signal_let_see(target, python);
     return or_its_end(error, target);
 }
 

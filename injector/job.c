@@ -11,6 +11,7 @@
 #include "channel.h"
 #include "cleanup.h"
 #include "inject.h"
+#include "noted_signal.h"
 #include "python.h"
 #include "remote_exec.h"
 #include "report.h"
@@ -134,10 +135,12 @@ static struct error *start_and_read(const struct options *options, const struct 
         *result = job_complete(*result, target->pid, python->version, (now_ns() - start_ns) / 1e6,
                                injection.stop_ns / 1000);
     }
-    if (via == VIA_REMOTE_EXEC)
+    if (via == VIA_REMOTE_EXEC) {
         remote_exec_end(&injection);
-    else
-        inject_end(&injection);
+        return error;
+    }
+    inject_end(&injection);
+    noted_signal_let_see(target, python);
     return error;
 }
 

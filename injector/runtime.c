@@ -175,3 +175,13 @@ struct error *runtime_ready(const struct python *python, const struct target *ta
         return error_not_initialised(target);
     return NULL;
 }
+
+bool runtime_signal_noted(const struct python *python, const struct target *target)
+{
+    unsigned offset = runtime_signal_noted_offset(python->minor);
+    int noted = 0;
+
+    if (offset)
+        error_free(target_read(target, python->runtime + offset, &noted, sizeof(noted)));
+    return noted == 1;
+}

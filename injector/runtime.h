@@ -15,6 +15,10 @@ struct error *runtime_version(struct python *, const struct target *, const stru
 struct error *runtime_ready(const struct python *, const struct target *)
     __attribute__((warn_unused_result));
 
+/* Has a signal's handler, in any thread, left a note that the main thread has not read yet?  False
+ * also if that cannot be known. */
+bool runtime_signal_noted(const struct python *, const struct target *);
+
 /* Parses sys.version: "3.10.13 (main, ...) \n[GCC 12.2.0]". */
 bool runtime_parse_version(struct python *, const char *text);
 

@@ -66,4 +66,14 @@ static inline const struct runtime_layout *runtime_layout(int minor)
     return NULL;
 }
 
+/* Of an int in _PyRuntime that is not 0 while a signal's Python handler is still to be run by the
+ * main thread: ceval.signals_pending (pycore_ceval.h, pycore_runtime.h), from 3.12 on
+ * signals.is_tripped (pycore_signal.h).  0: not known. */
+static inline unsigned runtime_signal_noted_offset(int minor)
+{
+    static const unsigned offsets[] = {[8] = 1144,  [9] = 344,   [10] = 344,  [11] = 352,
+                                       [12] = 1512, [13] = 2128, [14] = 2304, [15] = 2432};
+    return minor >= 8 && minor <= 15 ? offsets[minor] : 0;
+}
+
 #endif

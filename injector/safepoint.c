@@ -211,23 +211,18 @@ static bool has_stack_room(const struct tracee *tracee, uint64_t sp)
     return !tracee_read(tracee, sp - STACK_ROOM, &byte, 1);
 }
 
-static bool judge(struct safepoint *safepoint, const struct tracee *tracee,
-                  const struct arch_registers *registers, struct walk *walk)
-{
-    if (!judge_stack(safepoint, registers, walk))
-        return false;
-    for (size_t i = 0; i < walk->n_images; i++)
-        if (!codemap_unchanged(safepoint->map, walk->images[i]))
-            return unsafe(safepoint, "%s, which is being replaced", walk->images[i]->name);
-    return has_stack_room(tracee, arch_sp(registers)) ||
-           unsafe(safepoint, "a stack that is almost full");
-}
-
 bool safepoint_judge(struct safepoint *safepoint, const struct tracee *tracee,
                      const struct arch_registers *registers)
 {
     struct walk walk;
-    return judge(safepoint, tracee, registers, &walk);
+
+    if (!judge_stack(safepoint, registers, &walk))
+        return false;
+    for (size_t i = 0; i < walk.n_images; i++)
+        if (!codemap_unchanged(safepoint->map, walk.images[i]))
+            return unsafe(safepoint, "%s, which is being replaced", walk.images[i]->name);
+    return has_stack_room(tracee, arch_sp(registers)) ||
+           unsafe(safepoint, "a stack that is almost full");
 }
 
 uint64_t safepoint_way_out(struct safepoint *safepoint, const struct arch_registers *registers)
@@ -245,29 +240,14 @@ uint64_t safepoint_way_out(struct safepoint *safepoint, const struct arch_regist
     return 0;
 }
 
-/* While a thread is stopped the kernel gives a signal for the process to another one.  The handler
- * of CPython's that runs there only takes a note, which the main thread reads when its own wait
- * ends: without an end it would wait on, Ctrl-C unseen.  So its wait ends with EINTR if CPython
- * itself has begun it: it looks for notes then, and waits again for what time is left. */
-static void let_main_thread_look(const struct tracee *tracee, const struct walk *walk,
-                                 struct arch_registers *registers)
-{
-    if (tracee->tid == tracee->pid && walk->caller && walk->caller->retries_eintr &&
-        eintr_is_retried(arch_syscall_number(registers)) && arch_end_syscall(registers))
-        (void)arch_write_registers(tracee->tid, registers);
-}
-
 /* Of a stopped thread. */
 static bool is_safe(struct safepoint *safepoint, const struct tracee *tracee)
 {
     struct arch_registers registers;
-    struct walk walk;
 
     if (arch_read_registers(tracee->tid, &registers))
         return unsafe(safepoint, "a thread that ended");
-    bool safe = judge(safepoint, tracee, &registers, &walk);
-    let_main_thread_look(tracee, &walk, &registers);
-    if (!safe)
+    if (!safepoint_judge(safepoint, tracee, &registers))
         return false;
     if (in_rseq(tracee, arch_ip(&registers)))
         return unsafe(safepoint, "a restartable sequence");
@@ -394,4 +374,25 @@ struct error *safepoint_find(struct safepoint *safepoint, struct tracee *tracee,
         nanosleep(&(struct timespec){0, PAUSE_NS}, NULL);
     }
     return not_in_time(safepoint);
+}
+
+struct error *safepoint_end_wait(struct safepoint *safepoint, pid_t tid, uint64_t deadline_ns)
+{
+    struct tracee tracee = {.state = TRACEE_DETACHED};
+    enum tracee_attach_result result;
+    struct arch_registers registers;
+    struct walk walk;
+    struct error *error = tracee_seize(&tracee, safepoint->map->view.pid, tid, &result);
+
+    if (error || result != TRACEE_ATTACHED)
+        return error;
+    error = tracee_interrupt(&tracee, deadline_ns);
+    if (!error && tracee.state == TRACEE_INTERRUPTED && !arch_read_registers(tid, &registers)) {
+        (void)judge_stack(safepoint, &registers, &walk);
+        if (walk.caller && walk.caller->retries_eintr &&
+            eintr_is_retried(arch_syscall_number(&registers)) && arch_end_syscall(&registers))
+            (void)arch_write_registers(tid, &registers);
+    }
+    tracee_release(&tracee);
+    return error;
 }

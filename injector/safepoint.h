@@ -25,6 +25,10 @@ void safepoint_close(struct safepoint *);
 struct error *safepoint_find(struct safepoint *, struct tracee *, uint64_t deadline_ns)
     __attribute__((warn_unused_result));
 
+/* If the thread sleeps in a call that code of CPython's own has made, ends it with EINTR. */
+struct error *safepoint_end_wait(struct safepoint *, pid_t tid, uint64_t deadline_ns)
+    __attribute__((warn_unused_result));
+
 /* For a thread that a debugger stopped, with these registers (debugger.c).  False: it is not at a
  * safe place, obstacle says why. */
 bool safepoint_judge(struct safepoint *, const struct tracee *, const struct arch_registers *);

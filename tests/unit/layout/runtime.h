@@ -14,6 +14,13 @@
 
 #elif MINOR <= 12
 
+#if MINOR <= 11
+VALUE("signal noted", runtime_signal_noted_offset(MINOR),
+      offsetof(_PyRuntimeState, ceval.signals_pending))
+#else
+VALUE("signal noted", runtime_signal_noted_offset(MINOR),
+      offsetof(_PyRuntimeState, signals.is_tripped))
+#endif
 VALUE("_PyRuntime.initialized", runtime_layout(MINOR)->initialized,
       offsetof(_PyRuntimeState, initialized))
 VALUE("_PyRuntime.finalizing", runtime_layout(MINOR)->finalizing,
@@ -21,6 +28,8 @@ VALUE("_PyRuntime.finalizing", runtime_layout(MINOR)->finalizing,
 
 #else
 
+VALUE("signal noted", runtime_signal_noted_offset(MINOR),
+      offsetof(_PyRuntimeState, signals.is_tripped))
 FIELD(struct debug_offsets, cookie, _Py_DebugOffsets, cookie)
 FIELD(struct debug_offsets, version, _Py_DebugOffsets, version)
 FIELD(struct debug_offsets, free_threaded, _Py_DebugOffsets, free_threaded)
