@@ -29,6 +29,7 @@ enum {
     MAX_IMAGES = 16,     /* images on one stack whose identity is checked */
     THREADS_A_ROUND = 8, /* tried before the list is made anew */
     PAUSE_NS = 700000,
+    SPARED_ROUNDS = 40, /* without a stop that ends a call with EINTR, if there are other threads */
     STACK_ROOM = 32 * 1024, /* what pthread_create, with a lazy binding on its way, may need */
     BASE_FRAMES = 2,        /* start_thread and clone; __libc_start_call_main and its caller */
 };
@@ -350,8 +351,9 @@ static struct error *try_round(struct safepoint *safepoint, unsigned round, stru
         if (thread->rank == THREAD_UNSTOPPABLE ||
             (safepoint->forbidden && seccomp_is_on(thread->tid)))
             continue;
-        error = try_thread(safepoint, thread, tracee, deadline_ns, found);
         tried++;
+        if (thread->rank != THREAD_SLEEPS_BRIEFLY || n == 1 || round >= SPARED_ROUNDS)
+            error = try_thread(safepoint, thread, tracee, deadline_ns, found);
     }
     if (!error && safepoint->forbidden && !tried) {
         error = safepoint->forbidden;
