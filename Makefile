@@ -4,7 +4,8 @@
 # make install    PREFIX= DESTDIR=
 # make clean
 #
-# Longer forms of the tests: make faults (attaches under every load), make bench (ratios).
+# Longer forms of the tests: make faults (attaches under every load), make bench (ratios);
+# make support writes docs/support.md from the tests of what works where.
 # One part of the tests: make unit, make integration TESTS="tests/test_attach.py -k sleep".
 # With FAULTS=1 (and a B= of its own): a pyhot that can be killed at named places, for the tests.
 
@@ -39,7 +40,7 @@ AGENT_LDFLAGS = -shared -Wl,-soname,pyhot-agent.so -Wl,-z,nodelete -Wl,--build-i
                 -Wl,--no-undefined-version $(if $(FAULTS),$(FAILING))
 FAILING       = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=mmap,--wrap=mremap
 
-.PHONY: all setup demo check unit integration faults bench install clean
+.PHONY: all setup demo check unit integration faults support bench install clean
 
 all: $B/pyhot
 
@@ -102,6 +103,13 @@ integration: all faults-binary
 
 faults: setup all faults-binary
 	$(UNDER_TEST) /usr/bin/python3 tests/faults/run.py --jobs $(JOBS) $(FAULTS_OPTIONS)
+
+# What works where, from the results of these tests.
+SUPPORT = builds confinement interpreters refusals remote_exec subinterpreters unknown
+support: all faults-binary
+	-$(UNDER_TEST) /usr/bin/python3 -m pytest -q -p no:cacheprovider -n $(JOBS) \
+	    -o junit_family=xunit1 --junit-xml=$B/support.xml $(SUPPORT:%=tests/test_%.py)
+	scripts/support-table $B/support.xml >docs/support.md
 
 bench: all
 	PYHOT=$(abspath $B/pyhot) PYHOT_AGENT=$(abspath $B/pyhot.so) /usr/bin/python3 scripts/bench

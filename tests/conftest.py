@@ -57,6 +57,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in SLOW)
 
 
+@pytest.fixture(autouse=True)
+def record_refusals(record_property):
+    """For scripts/support-table."""
+    del harness.refusals[:]
+    yield
+    for refusal in harness.refusals:
+        record_property("refusal", refusal)
+
+
 @pytest.fixture(scope="session")
 def pythons():
     """All that pyhot supports, for tests that need one of them or compare several."""

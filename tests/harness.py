@@ -265,6 +265,9 @@ class Snapshot:
 
 # ---- pyhot ----
 
+refusals = []  # what pyhot said in the test at hand, for docs/support.md
+
+
 def pyhot_path():
     return os.environ.get("PYHOT", str(REPO / "build" / "pyhot"))
 
@@ -296,6 +299,8 @@ def run_pyhot(*arguments, json_report=True, timeout=DEADLINE, **options):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=timeout, text=True, **options)
     done.report = parse_report(done) if json_report else None
+    if json_report and done.returncode in (3, 4) and "error" in done.report:
+        refusals.append("%(code)s: %(message)s" % done.report["error"])
     return done
 
 
