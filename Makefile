@@ -8,6 +8,7 @@
 # make support writes docs/support.md from the tests of what works where.
 # One part of the tests: make unit, make integration TESTS="tests/test_attach.py -k sleep".
 # With FAULTS=1 (and a B= of its own): a pyhot that can be killed at named places, for the tests.
+# With SANITIZE=address,undefined likewise: one that checks its own memory; not what runs in targets.
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -19,6 +20,8 @@ JOBS    ?= $(shell nproc)
 WARNINGS  = -Wall -Wextra -Werror
 CFLAGS   ?= -O2 -g
 COMMON    = -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -MMD -MP $(CFLAGS) $(if $(FAULTS),-DPYHOT_FAULTS)
+
+CHECKED   = $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 
 INJECTOR_LIBS = -lunwind-ptrace -lunwind-generic -lunwind -ldw -lelf -ljson-c
 INJECTOR_SRC  = $(filter-out %_blob.S,$(wildcard injector/*.[cS] injector/arch/*.[cS]))
@@ -45,7 +48,7 @@ FAILING       = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=mmap,--wra
 all: $B/pyhot
 
 $B/pyhot: $(INJECTOR_OBJ) $B/injector/agent_blob.o $B/injector/stub_blob.o
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(INJECTOR_LIBS)
+	$(CC) $(CFLAGS) $(CHECKED) $(LDFLAGS) -o $@ $^ $(INJECTOR_LIBS)
 
 $B/pyhot.so: $(AGENT_OBJ)
 	$(CC) $(CFLAGS) $(AGENT_LDFLAGS) $(LDFLAGS) -o $@ $^
@@ -69,7 +72,7 @@ $B/agent/%.o: agent/%.c
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(COMMON) -c -o $@ $<
+	$(CC) $(COMMON) $(CHECKED) -c -o $@ $<
 
 $B/%.o: %.S
 	@mkdir -p $(@D)

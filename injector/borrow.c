@@ -22,6 +22,7 @@ struct error *borrow_begin(struct borrow *borrow, struct tracee *tracee,
     borrow->tracee = tracee;
     borrow->gadgets = gadgets;
     borrow->masked = false;
+    borrow->saved_mask = 0;
     if (arch_read_registers(tracee->tid, &borrow->saved) ||
         arch_read_vectors(tracee->tid, &borrow->saved_vectors) ||
         ptrace(PTRACE_GETSIGMASK, tracee->tid, KERNEL_MASK_SIZE, &borrow->saved_mask))

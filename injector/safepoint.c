@@ -191,7 +191,7 @@ static bool judge_stack(struct safepoint *safepoint, const struct arch_registers
 /* In a restartable sequence (rseq(2)) the thread must not be moved: the kernel would forget it. */
 static bool in_rseq(const struct tracee *tracee, uint64_t ip)
 {
-    struct __ptrace_rseq_configuration rseq;
+    struct __ptrace_rseq_configuration rseq = {0};
     struct {
         uint32_t version, flags;
         uint64_t start, length, abort;

@@ -49,7 +49,7 @@ struct stub_params {
     int32_t pyhot;        /* its pid in the target's pid namespace; 0: it is not of that one */
     uint32_t debugger;    /* enum stub_debugger */
     char shared_name[12], agent_name[16];
-    char status[28], untraced[16]; /* a file, and a line of it when no debugger traces us */
+    char status[32], untraced[16]; /* a file, and a line of it when no debugger traces us */
 };
 
 /* Is there one that has a breakpoint at STUB_END?  Where it was killed the breakpoint may still be
