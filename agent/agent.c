@@ -193,6 +193,13 @@ static void run_with_gil(void)
     if (result && (add_note(result) < 0 || emit_object("result", result) < 0)) {
         Py_DecRef(result);
         result = NULL;
+        if (job.request->state == PYHOT_COMMITTING) {
+            PyErr_Clear();
+            job_fail("report-lost", 7, "pyhot list-stale tells what is loaded",
+                     "the modules were reloaded in process %d, but its memory was too short to "
+                     "report how",
+                     (int)getpid());
+        }
     }
     if (!result && !job.failed)
         fail_with_exception();

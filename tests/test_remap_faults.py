@@ -181,6 +181,84 @@ for last in None, 10 ** 9:  # one allocation, all from it on
 """
 
 
+RELOADED = """
+def price(): return "old"
+def gone(): return 1
+class Cart:
+    def total(self): return "old"
+class Sub(Cart):
+    def total(self): return super().total()
+table = {price: Cart}
+"""
+
+RELOAD = """
+import ctypes, os, sys
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(sys.argv[2]))
+import mod, pyhot
+library = ctypes.PyDLL(sys.argv[1])
+library.fail.argtypes = [ctypes.c_long, ctypes.c_long]
+library.stop.restype = ctypes.c_long
+held = [mod.price, mod.Cart, mod.Sub, mod.Cart(), mod.Sub()]
+with open(sys.argv[2]) as file:
+    text = file.read()
+with open(sys.argv[2], "w") as file:
+    file.write(text.replace('"old"', '"new"').replace("gone", "added"))
+
+def state():
+    return ([(name, id(value)) for name, value in sorted(vars(mod).items())],
+            list(map(id, held)), list(map(type, held)), mod.Sub.__mro__,
+            held[0](), held[3].total(), held[4].total(), [mod.Cart] == list(mod.table.values()))
+
+def attempt(first):
+    before = state()
+    result = None
+    library.fail(first, 10 ** 9)
+    try:
+        result = pyhot.reload("mod")["modules"][0]["result"]
+    except MemoryError:
+        pass
+    count = library.stop()
+    if result == "reloaded":
+        assert state()[4:] == ("new", "new", "new", True), state()
+        assert held[:3] == [mod.price, mod.Cart, mod.Sub] and hasattr(mod, "added")
+    else:
+        assert state() == before, [pair for pair in zip(before, state()) if pair[0] != pair[1]]
+    return count >= first
+
+def fork_and(call, *arguments):
+    child = os.fork()
+    if not child:
+        status = 2
+        try:
+            status = 0 if call(*arguments) else 1
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        os._exit(status)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, 256), (arguments, status)
+    return status == 0
+
+pyhot.reload("mod", dry_run=True)
+library.fail(10 ** 9, 10 ** 9)
+pyhot.reload("mod", dry_run=True)
+n = library.stop() - 20  # CPython's compiler itself does not survive all of those before
+while fork_and(attempt, n):
+    n += 3
+"""
+
+
+def test_reload_out_of_memory(any_python, run_script, tmp_path):
+    """From some allocation on, all fail, before, during and after the commit: the module is
+    reloaded and so reported, or it is not, and nothing changed."""
+    library, module = str(tmp_path / "nomemory.so"), tmp_path / "module" / "mod.py"
+    module.parent.mkdir()
+    module.write_text(RELOADED)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library,
+                    str(harness.VICTIMS / "nomemory.c")], check=True)
+    run_script(any_python, RELOAD, library, str(module))
+
+
 def test_interpreter_out_of_memory(python, pythons, run_script, tmp_path):
     """Each allocation of the interpreter fails in turn, alone and with all that follow: all is
     new, or MemoryError and nothing changed."""

@@ -181,11 +181,37 @@ static int keep_globals(const struct execution *e)
     return status;
 }
 
+static void mark(struct reload *reload, enum result from, enum result to)
+{
+    for (size_t i = 0; i < reload->n; i++) {
+        if (reload->members[i].result == from)
+            reload->members[i].result = to;
+    }
+}
+
+/* The report as it will be; its exit status is that of lost details, as it is told only then. */
+static int foresee(struct reload *reload)
+{
+    int exit_status = reload->exit_status;
+
+    reload->remap = remap_report(plan_remap(reload->plan));
+    if (!reload->remap)
+        return -1;
+    mark(reload, RESULT_PENDING, RESULT_RELOADED);
+    reload->exit_status = 5;
+    reload->foreseen = reload_report(reload);
+    reload->exit_status = exit_status;
+    mark(reload, RESULT_RELOADED, RESULT_PENDING);
+    Py_DecRef(reload->remap);
+    reload->remap = NULL;
+    return reload->foreseen ? 0 : -1;
+}
+
 static enum step commit(struct reload *reload)
 {
     if (reload->options->flags & PYHOT_DRY_RUN)
         return STEP_END;
-    if (hooks_find_instances(reload->hooks) < 0)
+    if (hooks_find_instances(reload->hooks) < 0 || foresee(reload) < 0)
         return STEP_ERROR;
     if (!job_begin_commit())
         return cancelled();
@@ -198,14 +224,6 @@ static enum step commit(struct reload *reload)
         keep_globals(&reload->execution) < 0)
         lose_details(reload);
     return STEP_NEXT;
-}
-
-static void mark_reloaded(struct reload *reload)
-{
-    for (size_t i = 0; i < reload->n; i++) {
-        if (reload->members[i].result == RESULT_PENDING)
-            reload->members[i].result = RESULT_RELOADED;
-    }
 }
 
 enum step change(struct reload *reload)
@@ -228,7 +246,7 @@ enum step change(struct reload *reload)
     reload->gil_ms = (double)(now_ns() - start) / 1e6;
     if (step == STEP_ERROR || (!reload->remap && !reload->committed))
         return STEP_ERROR;
-    mark_reloaded(reload);
+    mark(reload, RESULT_PENDING, RESULT_RELOADED);
     if (!reload->remap)
         lose_details(reload);
     return step;

@@ -431,6 +431,7 @@ static void clear(struct reload *reload)
     Py_DecRef(reload->doubled_exits);
     Py_DecRef(reload->generations);
     Py_DecRef(reload->remap);
+    Py_DecRef(reload->foreseen);
     Py_DecRef(reload->left);
     threads_tidy(&reload->threads);
     PyErr_Restore(type, value, traceback);
@@ -443,6 +444,11 @@ PyObject *reload_modules(PyObject *names, const struct reload_options *options)
 
     if (transact(&reload, names) == STEP_END)
         result = reload_report(&reload);
+    if (!result && reload.committed) {
+        lose_details(&reload);
+        result = reload.foreseen;
+        Py_IncRef(result);
+    }
     clear(&reload);
     return result;
 }

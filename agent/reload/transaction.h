@@ -39,6 +39,7 @@ struct reload {
     struct hooks *hooks;
     PyObject *doubled_exits; /* exit_functions_doubled's list */
     PyObject *remap;         /* remap_report's dict */
+    PyObject *foreseen;      /* what is told if after the commit there is no memory for a report */
     PyObject *generations;   /* left by others' reloads: stale_generations */
     PyObject *left;          /* what a failed execution left behind: list of str */
     bool committed;
