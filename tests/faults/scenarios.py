@@ -458,6 +458,8 @@ SCENARIOS.update({
     "two attaches at once": TwoAtOnce(BUSY),
     "attaches in a row": InARow(LOADS["idle in select"]),
     "target exits": Ends("os._exit(7)", 7),
+    "target forks, waits, exits":
+        Ends("os._exit(os.waitpid(os.fork() or os._exit(0), 0)[1] or 7)", 7),
     "target is killed": Ends("os.kill(os.getpid(), 9)", -9),
     "target finalizes": Ends("os.kill(os.getpid(), __import__('signal').SIGINT)", -2),
     "target executes another program": Ends("os.execv('/bin/sh', ['sh', '-c', 'exit 6'])", 6),
