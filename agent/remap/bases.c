@@ -267,7 +267,7 @@ static int bases_prepare(struct remap *r)
     qsort(b->by_address, b->n_fix, sizeof *b->fix, by_address);
     if (b->n_fix && find_subclasses(r) < 0)
         return -1;
-    if (remap_reserve_graves(r, 3 * b->n_affected + 2 * b->n_subclasses) < 0)
+    if (remap_reserve_graves(r, 2 * (b->n_affected + b->n_subclasses)) < 0)
         return -1;
     return find_touched(r);
 }
@@ -277,7 +277,7 @@ static int bases_prepare(struct remap *r)
 static int save_type(struct remap *r, PyTypeObject *type)
 {
     struct saved *s = &r->bases->saved[r->bases->n_saved];
-    PyObject *const held[] = {(PyObject *)type->tp_base, type->tp_bases, type->tp_mro};
+    PyObject *const held[] = {type->tp_bases, type->tp_mro}; /* and so tp_base */
     const char *first = type->tp_as_async, *last = type->tp_as_buffer;
 
     *s = (struct saved){.type = type, .front = *type};
