@@ -123,9 +123,10 @@ static void test_usage_errors(void **state)
         {&command_attach, "42 mod --data"},
         {&command_attach, "42 mod --color=red"},
         {&command_attach, "42 mod --objects"},
+        {&command_attach, "42 mod --via=magic"},
         {&command_list_stale, ""},
         {&command_list_stale, "42 --dry-run"},
-        {&command_ps, "42"},
+        {&command_ps, "42x"},
     };
 
     (void)state;
