@@ -7,6 +7,9 @@ import mod
 import probe
 
 said = []
+first = threading.Thread(target=int)  # the end of a thread loads libgcc_s up to CPython 3.8
+first.start()
+first.join()
 probe.ready()
 while True:
     del said[:]
