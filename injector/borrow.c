@@ -13,6 +13,7 @@
 
 #include "cleanup.h"
 #include "fault.h"
+#include "stub/stub.h"
 
 enum { KERNEL_MASK_SIZE = 8 };
 
@@ -113,13 +114,14 @@ struct error *borrow_call_stub(struct borrow *borrow, uint64_t function, uint64_
     struct arch_registers registers = borrow->saved;
     arch_aim_call(&registers, borrow->frame, function, argument);
     struct error *error = aim(borrow, &registers);
-    /* pthread_create makes system calls of its own; the last one is at the gadget.  Each has an
-     * entry and an exit. */
+    /* pthread_create makes system calls of its own, each with an entry and an exit.  The last one
+     * is made at the gadget, as some of those may be, but it alone is about the region. */
     while (!error) {
         error = run_to_stop(borrow, deadline_ns, &registers);
         if (!error)
             error = run_to_stop(borrow, deadline_ns, &registers);
-        if (!error && arch_left_gadget(&registers, borrow->gadgets))
+        if (!error && arch_left_gadget(&registers, borrow->gadgets) &&
+            arch_syscall_argument(&registers, 0) - argument < STUB_REGION_SIZE)
             break;
     }
     if (!error)
