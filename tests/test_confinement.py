@@ -80,6 +80,23 @@ def test_container(python, start, within):
     check_reload(target)
 
 
+def test_memory_files_may_not_be_executable(any_python, start, within):
+    """vm.memfd_noexec=2, which a pid namespace has for itself."""
+    if not os.path.exists("/proc/sys/vm/memfd_noexec"):
+        pytest.skip("this kernel has no vm.memfd_noexec")
+    script = """exec unshare --mount --pid --fork --kill-child --mount-proc \\
+        sh -c 'echo 2 >/proc/sys/vm/memfd_noexec; exec "$@"' sh "$@"
+    """
+    target = start(within(any_python, script), FILES)
+    with open("/proc/%d/task/%d/children" % (target.pid, target.pid)) as children:
+        (target.pid,) = map(int, children.read().split())
+    code = "__import__('os').memfd_create('x', 0x10)"  # MFD_EXEC
+    with pytest.raises(AssertionError, match="PermissionError"):
+        target.eval(code)
+    target.snapshot()
+    check_reload(target)
+
+
 def test_seccomp_filter_of_containers(python, start):
     app = "import mod, seccomp\nseccomp.confine()\n" + IDLE
     target = start(python, {"mod.py": MODULE, "app.py": app})
