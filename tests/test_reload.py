@@ -737,3 +737,42 @@ def test_generator_begun_by_the_new_source_lives_on(python, start):
     target.exec("gc.collect()\njunk = [dict.fromkeys(range(i)) for i in range(200)]")
     assert target.eval("next(mod.ticks)[0]") == 2
     assert target.eval("mod.error.__traceback__.tb_frame.f_globals['X']") == 2
+
+
+def test_audit_hooks_do_not_run_in_the_middle(python, run_script, tmp_path):
+    """Setting __class__ and __code__ are events: a hook that runs Python code, or forbids them,
+    would leave half a change.  Afterwards the hooks are as before."""
+    output = run_script(python, r'''
+import os, sys
+sys.path.insert(0, %r)
+path = %r
+def save(n):
+    with open(path, "w") as file:
+        file.write("class C:\n    def m(self):\n        return %%d\ndef f():\n    return %%d\n" %% (n, n))
+    os.utime(path, (1e9 + n, 1e9 + n))
+save(1)
+import audited, pyhot
+events, armed = [], False
+def hook(event, arguments):
+    if armed and event in ("object.__setattr__", "sys._current_frames"):
+        events.append(event)
+        raise RuntimeError("forbidden")
+    if armed and event == "ours":
+        events.append(event)
+sys.addaudithook(hook)
+sys.addaudithook(lambda event, arguments: None)
+instance, method, held = audited.C(), audited.C().m, [audited.f]
+def generator(f=audited.f):
+    yield f()
+    yield f()
+running = generator()
+next(running)
+save(2)
+armed = True
+report = pyhot.reload("audited")
+sys.audit("ours")
+armed = False
+assert report["exit"] == 0, report
+print(events, instance.m(), method(), held[0](), next(running), type(instance) is audited.C)
+''' % (str(tmp_path), str(tmp_path / "audited.py")))
+    assert output == "['ours'] 2 2 2 2 True\n"

@@ -194,49 +194,6 @@ PyObject **atexit_field(PyObject *functions, Py_ssize_t n)
     return place;
 }
 
-/* --- audit hooks */
-
-/* PyListObject, Include/cpython/listobject.h (3.9 to 3.15), Include/listobject.h (3.8),
- * with the collector's header before it. */
-struct list {
-    uintptr_t gc_next, gc_prev;
-    PyVarObject ob_base;
-    PyObject **items;
-    Py_ssize_t allocated;
-};
-
-/* A freed list, of which the interpreter keeps some, has no reference count: 0, or a link in
- * its place. */
-static bool read_untracked_list(uintptr_t address, struct list *list)
-{
-    return address > 4096 && address % 16 == 0 &&
-           read_safely((char *)address - offsetof(struct list, ob_base), list, sizeof *list) &&
-           list->ob_base.ob_base.ob_type == &PyList_Type && list->gc_next == 0 &&
-           list->ob_base.ob_base.ob_refcnt > 0 && list->ob_base.ob_base.ob_refcnt < 1 << 16 &&
-           list->ob_base.ob_size > 0 && list->ob_base.ob_size <= list->allocated;
-}
-
-size_t audit_hooks(const PyObject **hooks, size_t most)
-{
-    enum { WORDS = 512, FRONT = 1 << 19 }; /* bytes: the list is referred to from there */
-    const uintptr_t *interpreter = (const uintptr_t *)PyInterpreterState_Main();
-    uintptr_t chunk[WORDS];
-    struct list list;
-    size_t n = 0;
-
-    for (size_t at = 0; at < FRONT / 8; at += WORDS) {
-        if (!read_safely(interpreter + at, chunk, sizeof chunk))
-            break;
-        for (size_t i = 0; i < WORDS; i++) {
-            if (!read_untracked_list(chunk[i], &list))
-                continue;
-            for (Py_ssize_t item = 0; item < list.ob_base.ob_size && n < most; item++)
-                n += read_safely(list.items + item, &hooks[n], sizeof hooks[n]);
-        }
-    }
-    return n;
-}
-
 /* --- sys.monitoring */
 
 static bool tool_used(PyObject *monitoring, int tool)

@@ -1,5 +1,5 @@
-/* What C code of the interpreter calls: signal handlers, atexit functions, audit hooks, callbacks
- * of sys.monitoring.  Where no function of the API rewrites them the place is found by its contents
+/* What C code of the interpreter calls: signal handlers, atexit functions, callbacks of
+ * sys.monitoring.  Where no function of the API rewrites them the place is found by its contents
  * and proven by what the API says about it; else it is not returned. */
 #ifndef PYHOT_CPYTHON_CALLBACKS_H
 #define PYHOT_CPYTHON_CALLBACKS_H
@@ -24,11 +24,6 @@ void atexit_remove(Py_ssize_t n);
 
 /* Where the n-th of `functions` (atexit_functions) is kept; NULL: not found for certain. */
 PyObject **atexit_field(PyObject *functions, Py_ssize_t n);
-
-/* The audit hooks (sys.addaudithook): the items of the lists that PyInterpreterState refers to
- * and the collector is not told of.  Fills `hooks` with addresses to be compared, not
- * followed, and returns their number. */
-size_t audit_hooks(const PyObject **hooks, size_t most);
 
 /* What sys.monitoring (from 3.12) calls for a tool and an event, borrowed, or NULL.  Asks by
  * taking the callback and giving it back. */

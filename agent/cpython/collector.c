@@ -3,6 +3,7 @@
  * stay in sys.modules. */
 #include "collector.h"
 
+#include "audit.h"
 #include "introspect.h"
 
 /* gc.enable, to 3.9: known before the collector is off, as finding it takes memory. */
@@ -41,7 +42,7 @@ static int call_gc_for_int(const char *name)
     return value;
 }
 
-int collector_pause(bool *was_on)
+static int pause(bool *was_on)
 {
     int on;
 
@@ -56,10 +57,19 @@ int collector_pause(bool *was_on)
     return on < 0 || call_gc_for_int("disable") < 0 ? -1 : 0;
 }
 
+int collector_pause(bool *was_on)
+{
+    if (pause(was_on) < 0)
+        return -1;
+    audit_hide();
+    return 0;
+}
+
 void collector_resume(bool was_on)
 {
     PyObject *type, *value, *traceback, *done;
 
+    audit_show();
     if (!was_on)
         return;
     if (PyGC_Enable) {

@@ -1,4 +1,5 @@
-/* Switching automatic collection off and on again. */
+/* Switching off and on again what would run code of the program in the middle of our work:
+ * automatic collection, and audit hooks. */
 #ifndef PYHOT_CPYTHON_COLLECTOR_H
 #define PYHOT_CPYTHON_COLLECTOR_H
 
@@ -6,7 +7,8 @@
 
 #include "api.h"
 
-/* No automatic collection from here to collector_resume(*was_on).  0, or -1 with an exception. */
+/* No automatic collection and no audit hook from here to collector_resume(*was_on); the GIL is
+ * held all the time.  0, or -1 with an exception. */
 int collector_pause(bool *was_on);
 void collector_resume(bool was_on);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../cpython/audit.h"
 #include "../cpython/callbacks.h"
 #include "../cpython/descr.h"
 #include "../cpython/frame.h"

@@ -1,0 +1,123 @@
+/* Where the hooks are: PyInterpreterState.audit_hooks (Include/internal/pycore_interp.h; 3.8:
+ * pycore_pystate.h), at another place in each version.  It is told by what it refers to: a list
+ * that nothing else refers to and that the collector is not told of (Python/sysmodule.c,
+ * sys_addaudithook_impl), of callables.  No other list is like that.
+ *
+ * Hidden hooks are those of a list that says to be empty: an event then makes an iterator that ends
+ * at once. */
+#include "audit.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "statics.h"
+
+enum { MAX_HOOKS = 256 };
+
+/* PyListObject, Include/cpython/listobject.h (3.9 to 3.15), Include/listobject.h (3.8),
+ * with the collector's header before it. */
+struct list {
+    uintptr_t gc_next, gc_prev;
+    PyVarObject ob_base;
+    PyObject **items;
+    Py_ssize_t allocated;
+};
+
+static struct {
+    unsigned depth;
+    PyVarObject *list; /* NULL: there was none */
+    Py_ssize_t n;
+    PyObject *hooks[MAX_HOOKS];
+} hidden;
+
+static bool is_callable(PyObject *object)
+{
+    PyObject head;
+    PyTypeObject type;
+
+    return object && read_safely(object, &head, sizeof head) &&
+           read_safely(head.ob_type, &type, sizeof type) && type.tp_call;
+}
+
+/* A freed list, of which the interpreter keeps some, has no reference count: 0, or a link in
+ * its place.  Copies the hooks. */
+static bool is_list_of_hooks(uintptr_t address, PyObject **hooks, Py_ssize_t *n)
+{
+    struct list list;
+
+    if (address <= 4096 || address % 16 != 0 ||
+        !read_safely((char *)address - offsetof(struct list, ob_base), &list, sizeof list) ||
+        list.ob_base.ob_base.ob_type != &PyList_Type || list.gc_next != 0 ||
+        list.ob_base.ob_base.ob_refcnt != 1 || list.ob_base.ob_size <= 0 ||
+        list.ob_base.ob_size > list.allocated || list.ob_base.ob_size > MAX_HOOKS ||
+        !read_safely(list.items, hooks, (size_t)list.ob_base.ob_size * sizeof *hooks))
+        return false;
+    *n = list.ob_base.ob_size;
+    for (Py_ssize_t i = 0; i < *n; i++) {
+        if (!is_callable(hooks[i]))
+            return false;
+    }
+    return true;
+}
+
+static PyVarObject *find_list(PyObject **hooks, Py_ssize_t *n)
+{
+    enum { WORDS = 512, FRONT = 1 << 19 }; /* bytes: the list is referred to from there */
+    const uintptr_t *interpreter = (const uintptr_t *)PyInterpreterState_Main();
+    uintptr_t chunk[WORDS];
+
+    for (size_t at = 0; at < FRONT / 8; at += WORDS) {
+        if (!read_safely(interpreter + at, chunk, sizeof chunk))
+            break;
+        for (size_t i = 0; i < WORDS; i++) {
+            if (is_list_of_hooks(chunk[i], hooks, n))
+                return (PyVarObject *)chunk[i];
+        }
+    }
+    return NULL;
+}
+
+size_t audit_hooks(const PyObject **hooks, size_t most)
+{
+    PyObject *found[MAX_HOOKS], **from = found;
+    Py_ssize_t n = 0;
+
+    if (hidden.depth && hidden.list) {
+        from = hidden.hooks;
+        n = hidden.n;
+    } else if (!find_list(found, &n)) {
+        return 0;
+    }
+    if ((size_t)n > most)
+        n = (Py_ssize_t)most;
+    for (Py_ssize_t i = 0; i < n; i++)
+        hooks[i] = from[i];
+    return (size_t)n;
+}
+
+void audit_hide(void)
+{
+    if (hidden.depth++)
+        return;
+    hidden.list = find_list(hidden.hooks, &hidden.n);
+    if (hidden.list)
+        hidden.list->ob_size = 0;
+}
+
+/* A destructor of the program may have added one meanwhile, in the memory of those that are
+ * hidden: theirs are appended again.  Memory that runs out for that loses a hook, as a failed
+ * sys.addaudithook does. */
+void audit_show(void)
+{
+    if (--hidden.depth || !hidden.list)
+        return;
+    if (hidden.list->ob_size == 0) {
+        hidden.list->ob_size = hidden.n;
+        return;
+    }
+    for (Py_ssize_t i = 0; i < hidden.n; i++) {
+        if (PyList_Append((PyObject *)hidden.list, hidden.hooks[i]) < 0)
+            PyErr_Clear();
+        Py_DecRef(hidden.hooks[i]);
+    }
+}
