@@ -137,14 +137,6 @@ def run_until(place):
     return hit, stops
 
 
-def told_late(function):
-    """For what happens when no command runs: gdb would show an error as a Python one."""
-    try:
-        function()
-    except gdb.GdbError as error:
-        gdb.write("%s\n" % error, gdb.STDERR)
-
-
 # ---- The pyhot that we work for ----
 
 class Job:
@@ -180,7 +172,7 @@ class Job:
         with self.lock:
             self.printed = printed
             if self.background:
-                gdb.post_event(lambda: told_late(self.report))
+                gdb.post_event(self._report_late)
 
     def cancel(self):
         self.process.send_signal(signal.SIGINT)
@@ -195,7 +187,13 @@ class Job:
         with self.lock:
             self.background = True
             if self.printed:
-                gdb.post_event(lambda: told_late(self.report))
+                gdb.post_event(self._report_late)
+
+    def _report_late(self):
+        try:
+            self.report()
+        except gdb.GdbError as error:
+            gdb.write("%s\n" % error, gdb.STDERR)
 
     def report(self):
         """Prints what pyhot printed.  Its failures are gdb errors."""
@@ -267,8 +265,6 @@ class Job:
 
     def _advance(self, tid, address, *why):
         thread = thread_of(int(tid))
-        if gdb.parameter("non-stop"):
-            return "failed in non-stop mode pyhot lets no thread run"
         gdb.write("pyhot: thread %d is in %s: it goes on until it is out of there\n"
                   % (thread.num, " ".join(why)))
         hit, _ = run_until(Place(int(address, 16), thread))
@@ -319,6 +315,9 @@ def target_of_gdb():
         raise gdb.GdbError("pyhot: process %d has another root directory than gdb: detach, "
                            "set sysroot /proc/%d/root, and attach again"
                            % (inferior.pid, inferior.pid))
+    if gdb.parameter("non-stop"):
+        raise gdb.GdbError("pyhot: gdb is in non-stop mode, where pyhot does not work: detach, "
+                           "set non-stop off, and attach again")
     if gdb.current_recording():
         raise gdb.GdbError("pyhot: gdb records what the process does, which cannot be done while "
                            "it is reloaded: record stop")
@@ -336,15 +335,8 @@ def run_job(command, argument):
         arguments = ["--json" if word == "-j" else word for word in arguments]
         variable = "pyhot"
     pid = target_of_gdb().pid
-
-    def start():
-        return Job([command, "--color=never", str(pid)] + arguments, gdb.selected_thread().ptid[1],
-                   variable)
-
-    if gdb.parameter("non-stop"):
-        NonStop(start)
-        return
-    job = start()
+    job = Job([command, "--color=never", str(pid)] + arguments, gdb.selected_thread().ptid[1],
+              variable)
     try:
         drive(job)
     except BaseException:
@@ -352,77 +344,6 @@ def run_job(command, argument):
         raise
     finally:
         job.end()
-
-
-def has_stopped(thread):
-    """Also where gdb has not seen it yet, as right after "attach"."""
-    try:
-        with open("/proc/%d/task/%d/stat" % thread.ptid[:2]) as file:
-            return file.read().rpartition(") ")[2][0] == "t"
-    except OSError:
-        return True
-
-
-class NonStop:
-    """A job where each thread runs and stops by itself.
-
-    gdb abandons the call of a function when another thread stops meanwhile.  So the threads that
-    run are stopped for the time of the calls; gdb must see that first, and does so only when this
-    command has ended.  No thread that its user stopped is let run."""
-
-    def __init__(self, start):
-        self.start = start  # makes the Job
-        self.running = []  # what we stop
-        self.thread = gdb.selected_thread()
-        self.inferior = gdb.selected_inferior()
-        running = [thread for thread in self.inferior.threads() if thread.is_running()]
-        if not running:
-            self._begin()
-            return
-        self.running = [thread for thread in running if not has_stopped(thread)]
-        gdb.events.stop.connect(self._stopped)
-        for thread in self.running:
-            thread.switch()
-            gdb.execute("interrupt", to_string=True)
-        self.thread.switch()
-
-    def _stopped(self, _):
-        if self.thread.is_valid() and any(thread.is_running()
-                                          for thread in self.inferior.threads()):
-            return
-        gdb.events.stop.disconnect(self._stopped)
-        gdb.post_event(lambda: told_late(self._begin))
-
-    def _begin(self):
-        if not self.thread.is_valid():
-            raise gdb.GdbError("pyhot: the thread that was selected has ended; nothing was changed")
-        job = None
-        try:
-            self.thread.switch()
-            job = self.start()
-            with settings(pagination="off", confirm="off"):
-                end = job.serve()
-        except BaseException:
-            if job:
-                job.cancel()
-            raise
-        finally:
-            if job:
-                job.end()
-            self._continue()
-        if end is None:
-            job.wait()
-            job.report()
-        else:
-            job.leave_to_background()
-
-    def _continue(self):
-        for thread in self.running:
-            if thread.is_valid() and thread.is_stopped():
-                thread.switch()
-                gdb.execute("continue &", to_string=True)
-        if self.thread.is_valid():
-            self.thread.switch()
 
 
 def drive(job):
