@@ -17,6 +17,7 @@
 enum {
     MAX_LINE = 64 << 20, /* a report can be long; without an end it is not ours */
     POLL_MS = 50,
+    END_MS = 1000,
 };
 
 volatile int channel_interrupted;
@@ -182,8 +183,11 @@ static struct error *stopped_meanwhile(const struct target *target)
                       "kill -CONT %d", pid);
 }
 
+/* A process that ends closes its descriptors a moment before its end can be seen. */
 static struct error *silent(const struct reader *reader)
 {
+    struct pollfd end = {.fd = reader->target->pidfd, .events = POLLIN};
+    poll(&end, 1, END_MS);
     struct error *error = target_check(reader->target);
     return error ? error
                  : error_new(EXIT_CANNOT_ATTACH, "no-answer",

@@ -127,15 +127,24 @@ class Held:
         harness.wait_for(in_read, "the GIL is held")
 
     def let_go(self):
-        with open(self.target.path("fifo"), "w") as fifo:
-            fifo.write("x")
+        fifo = os.open(self.target.path("fifo"), os.O_WRONLY | os.O_NONBLOCK)
+        os.write(fifo, b"x")
+        os.close(fifo)
 
     def wait_for_agent(self):
-        """Until our thread is in it."""
-        before = len(self.target.before.threads)
-        harness.wait_for(lambda: len(harness.proc_threads(self.target.pid)) > before
-                         and "pyhot-agent" in open("/proc/%d/maps" % self.target.pid).read(),
-                         "the agent is there")
+        """Until our thread is in it and waits for the GIL.  Before, a gdb that is killed has left its
+        breakpoints in the loader, which would kill any program."""
+        def waits(tid):
+            with open("/proc/%d/task/%d/syscall" % (self.target.pid, tid)) as file:
+                return file.read().startswith("202 ")  # futex
+
+        def is_there():
+            with open("/proc/%d/maps" % self.target.pid) as maps:
+                loaded = "pyhot-agent" in maps.read()
+            ours = set(harness.proc_threads(self.target.pid)) - set(self.target.before.threads)
+            return loaded and ours and all(map(waits, ours))
+
+        harness.wait_for(is_there, "the agent is there")
 
 
 def sysroot(python):
@@ -425,6 +434,7 @@ def test_non_stop_is_refused(any_python, edited):
     target = edited(any_python)
     output = gdb("set non-stop on", "attach %d" % target.pid, "pyhot attach mod", "interrupt -a")
     assert "gdb is in non-stop mode" in output, output
+    os.kill(target.pid, signal.SIGCONT)  # gdb leaves it stopped, with or without pyhot
     assert target.eval("mod.answer()") == "old"
 
 
