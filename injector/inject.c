@@ -356,20 +356,35 @@ static struct error *wait_until_ready(const struct target *target, uint64_t regi
     return ended(target);
 }
 
-/* A descriptor of the target becomes one of ours. */
-static int take_fd(const struct target *target, int fd, int flags)
+static int copy_fd(const struct target *target, int fd, int flags)
 {
     char path[64];
-    int taken = target->pidfd >= 0 ? (int)syscall(SYS_pidfd_getfd, target->pidfd, fd, 0) : -1;
-    if (taken >= 0)
-        return taken;
+    int copy = target->pidfd >= 0 ? (int)syscall(SYS_pidfd_getfd, target->pidfd, fd, 0) : -1;
+    if (copy >= 0)
+        return copy;
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)target->pid, fd);
-    return open(path, flags | O_CLOEXEC);
+    return open(path, flags | O_NONBLOCK | O_CLOEXEC);
 }
 
-static struct error *fill_agent(const struct target *target, int fd)
+/* A descriptor that our thread made becomes one of ours.  An execve closes it, and the new program
+ * may have a file of its own under the number: what was taken while our thread's page was still
+ * there is ours. */
+static int take_fd(const struct target *target, uint64_t region, int fd, int flags)
 {
-    _cleanup_close_ int file = take_fd(target, fd, O_RDWR);
+    struct stub_private stub;
+    int taken = copy_fd(target, fd, flags);
+    if (taken < 0)
+        return -1;
+    if (!read_target(target, region + STUB_PAGE, &stub, sizeof stub) && stub.stage == STUB_READY)
+        return taken;
+    close(taken);
+    errno = ESRCH;
+    return -1;
+}
+
+static struct error *fill_agent(const struct target *target, uint64_t region, int fd)
+{
+    _cleanup_close_ int file = take_fd(target, region, fd, O_RDWR);
     size_t size = (size_t)(agent_blob_end - agent_blob);
     size_t done = 0;
     while (file >= 0 && done < size) {
@@ -408,9 +423,9 @@ static void agent_path(char *path, size_t size, int tid, int fd)
 }
 
 static struct error *map_shared(struct stub_shared **shared, size_t size,
-                                const struct target *target, int fd)
+                                const struct target *target, uint64_t region, int fd)
 {
-    _cleanup_close_ int file = take_fd(target, fd, O_RDWR);
+    _cleanup_close_ int file = take_fd(target, region, fd, O_RDWR);
     void *memory =
         file < 0 ? MAP_FAILED : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (memory == MAP_FAILED)
@@ -471,12 +486,12 @@ static struct error *meet(struct injection *injection, const struct target *targ
     if (error)
         return error;
     fault_point("ready");
-    error = map_shared(&shared, shared_size(request), target, stub.shared_fd);
+    error = map_shared(&shared, shared_size(request), target, region, stub.shared_fd);
     if (error)
         return error;
     injection->request = &shared->request;
     injection->request_size = shared_size(request);
-    injection->channel = take_fd(target, stub.channel[0], O_RDONLY | O_NONBLOCK);
+    injection->channel = take_fd(target, region, stub.channel[0], O_RDONLY);
     if (injection->channel < 0)
         return error_errno(EXIT_CANNOT_ATTACH, "no-channel", errno,
                            "cannot take the pipe from process %d", (int)target->pid);
@@ -485,7 +500,7 @@ static struct error *meet(struct injection *injection, const struct target *targ
         stage = STUB_TAKEN;
     fault_point("channel-taken");
     if (!python->loaded_agent)
-        error = fill_agent(target, stub.agent_fd);
+        error = fill_agent(target, region, stub.agent_fd);
     if (error)
         return error;
     fill_shared(shared, python, &stub, request);

@@ -128,6 +128,20 @@ static bool enter_state(struct tracee *tracee, int status, int *signal)
     return false;
 }
 
+/* A thread that calls execve goes on under the number of the process (ptrace(2), "execve under
+ * ptrace"): it is ours still, and would stand at PTRACE_EVENT_EXEC for as long as we live. */
+static void detach_after_execve(const struct tracee *tracee)
+{
+    uint64_t begin_ns = monotonic_ns(), deadline_ns = begin_ns + 1000000000u;
+    int status;
+
+    if (tracee->tid == tracee->pid)
+        return;
+    while (!waitpid(tracee->pid, &status, __WALL | WNOHANG) && monotonic_ns() < deadline_ns)
+        sleep_until_event(begin_ns, deadline_ns);
+    ptrace(PTRACE_DETACH, tracee->pid, 0, 0);
+}
+
 /* Waits for a stop in `wanted` (a set of 1 << state) or the end of the tracee.  At any other it
  * is resumed by `resume`.  0, or -1: the deadline passed and it is running. */
 static int wait_for_event(struct tracee *tracee, unsigned wanted, enum __ptrace_request resume,
@@ -138,7 +152,9 @@ static int wait_for_event(struct tracee *tracee, unsigned wanted, enum __ptrace_
         int status, signal;
         pid_t tid = waitpid(tracee->tid, &status, __WALL | WNOHANG);
         if (tid < 0 && errno != EINTR) {
-            /* ECHILD: another thread called execve, which ended this one without a report. */
+            /* ECHILD: another thread called execve, which ended this one without a report; or this
+             * one did. */
+            detach_after_execve(tracee);
             set_running(tracee, TRACEE_GONE);
             return 0;
         }
