@@ -4,7 +4,7 @@
 # make install    PREFIX= DESTDIR=
 # make clean
 #
-# Longer forms of the tests: make faults (attaches under every load), make bench (ratios);
+# Longer forms of the tests: make long (nothing left out for its time), make faults (attaches under every load), make bench (ratios);
 # make support writes docs/support.md from the tests of what works where.
 # One part of the tests: make unit, make integration TESTS="tests/test_attach.py -k sleep".
 # With FAULTS=1 (and a B= of its own): a pyhot that can be killed at named places, for the tests.
@@ -43,7 +43,7 @@ AGENT_LDFLAGS = -shared -Wl,-soname,pyhot-agent.so -Wl,-z,nodelete -Wl,--build-i
                 -Wl,--no-undefined-version $(if $(FAULTS),$(FAILING))
 FAILING       = -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=mmap,--wrap=mremap
 
-.PHONY: all setup demo check unit integration faults support bench install clean
+.PHONY: all setup demo check unit integration long faults support bench install clean
 
 all: $B/pyhot
 
@@ -103,6 +103,9 @@ faults-binary:
 
 integration: all faults-binary
 	$(UNDER_TEST) /usr/bin/python3 -m pytest -p no:cacheprovider -n $(JOBS) -rs $(TESTS)
+
+long: setup
+	@PYHOT_LONG=1 $(MAKE) --no-print-directory -s integration
 
 faults: setup all faults-binary
 	$(UNDER_TEST) /usr/bin/python3 tests/faults/run.py --jobs $(JOBS) $(FAULTS_OPTIONS)

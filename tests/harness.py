@@ -24,6 +24,7 @@ TESTS = Path(__file__).resolve().parent
 REPO = TESTS.parent
 VICTIMS = TESTS / "victims"
 DEADLINE = 60.0
+LONG = "PYHOT_LONG" in os.environ  # make long
 
 # A shell ignores it in what it runs in the background, and so would all that is started here.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

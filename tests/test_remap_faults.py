@@ -164,7 +164,7 @@ def attempt(first, last):
     return count >= first
 
 for last in None, 10 ** 9:  # one allocation, all from it on
-    for n in range(5, 10000):  # the first few are of those who call
+    for n in range(5, 10000, int(sys.argv[2])):  # the first few are of those who call
         child = os.fork()
         if not child:
             status = 2
@@ -260,8 +260,8 @@ def test_reload_out_of_memory(any_python, run_script, tmp_path):
 
 
 def test_interpreter_out_of_memory(python, pythons, run_script, tmp_path):
-    """Each allocation of the interpreter fails in turn, alone and with all that follow: all is
-    new, or MemoryError and nothing changed."""
+    """Allocations of the interpreter fail in turn, alone and with all that follow: all is new, or
+    MemoryError and nothing changed.  Each of them in the long form."""
     if python.debug:
         pytest.skip("type.__bases__ itself fails an assertion without memory (update_one_slot)")
     alike = {(3, 9): (3, 8), (3, 10): (3, 8), (3, 12): (3, 11), (3, 14): (3, 15)}
@@ -272,4 +272,5 @@ def test_interpreter_out_of_memory(python, pythons, run_script, tmp_path):
     library = str(tmp_path / "nomemory.so")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library,
                     str(harness.VICTIMS / "nomemory.c")], check=True)
-    run_script(python, WORLD + SWEEP, library)
+    run_script(python, WORLD + SWEEP, library, "1" if harness.LONG else "9",
+               timeout=600 if harness.LONG else harness.DEADLINE)

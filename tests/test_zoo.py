@@ -45,6 +45,8 @@ def check(results, output):
 
 
 def test_zoo(python, pyhot, tmp_path):
+    if python.debug and not harness.LONG:
+        pytest.skip("slow in a debug build: make long")
     check(*run_zoo(python, tmp_path))
 
 
