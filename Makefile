@@ -4,8 +4,8 @@
 # make install    PREFIX= DESTDIR=
 # make clean
 #
-# Longer forms of the tests: make long (nothing left out for its time), make faults (attaches under every load), make bench (ratios);
-# make support writes docs/support.md from the tests of what works where.
+# Longer forms of the tests: make long (nothing left out for its time), make faults (attaches under
+# every load), make bench (ratios); make support writes docs/support.md from the tests of what works where.
 # One part of the tests: make unit, make integration TESTS="tests/test_attach.py -k sleep".
 # With FAULTS=1 (and a B= of its own): a pyhot that can be killed at named places, for the tests.
 # With SANITIZE=address,undefined likewise: one that checks its own memory; not what runs in targets.

@@ -7,7 +7,12 @@ import pytest
 import harness
 
 FOUND = harness.find_interpreters()
-TARGETS = [interpreter for interpreter in FOUND if interpreter.is_target]
+# Debug builds take twice as long; one is always there.
+LEFT_OUT = [interpreter for interpreter in FOUND
+            if interpreter.is_target and interpreter.debug and interpreter.root
+            and not harness.LONG]
+TARGETS = [interpreter for interpreter in FOUND
+           if interpreter.is_target and interpreter not in LEFT_OUT]
 OTHERS = [interpreter for interpreter in FOUND if not interpreter.is_target]
 ABSENT = [minor for minor in harness.SUPPORTED
           if minor not in {interpreter.minor for interpreter in TARGETS}]
@@ -34,6 +39,8 @@ def pytest_report_header():
               for name, interpreter in zip(_unique_ids(TARGETS), TARGETS)]
     lines += ["other  %-16s %s" % (name, interpreter.path)
               for name, interpreter in zip(_unique_ids(OTHERS), OTHERS)]
+    lines += ["left to make long: %s %s" % (interpreter.id, interpreter.path)
+              for interpreter in LEFT_OUT]
     lines.append("not on this machine, so skipped: "
                  + (", ".join("CPython " + _name(minor) for minor in ABSENT) or "none"))
     return lines
