@@ -269,6 +269,26 @@ def test_other_threads_see_old_then_new(python, start):
 
 # ---- Several modules ----
 
+def test_nobody_else_runs_from_the_pairing_to_the_end_of_the_commit(python, start):
+    """A thread that takes the GIL whenever it can sees one pause at least as long as `gil_ms`."""
+    target = start(python, {
+        "mod.py": "VERSION = 1\ndef answer():\n    return VERSION\n",
+        "importer.py": "from mod import VERSION, answer\n",
+        "app.py": "import importer, mod, probe, sys, time\n"
+                  "longest = 0\n"
+                  "sys.setswitchinterval(1e-6)\n"
+                  "probe.ready()\n"
+                  "last = time.perf_counter()\n"
+                  "while True:\n"
+                  "    now = time.perf_counter()\n"
+                  "    longest = max(longest, now - last)\n"
+                  "    last = now\n"})
+    target.edit("mod.py", "VERSION = 2\ndef answer():\n    return VERSION, 2\n")
+    report = target.reload("mod")
+    assert target.eval("importer.answer(), importer.VERSION") == ((2, 2), 2)
+    assert target.eval("longest") * 1000 >= report["time"]["gil_ms"]
+
+
 def test_modules_of_one_transaction_see_each_other(python, start):
     old = {"pkg/__init__.py": "from .core import Engine, run\n",
            "pkg/core.py": "from .util import SCALE\nclass Engine:\n    def go(self):\n"

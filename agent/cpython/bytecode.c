@@ -212,7 +212,7 @@ static int make_common_constants(void)
     return 0;
 }
 
-static int read_table(void)
+int bytecode_prepare(void)
 {
     PyObject *tables, *opmap;
 
@@ -412,7 +412,7 @@ int bytecode_decode(PyObject *object, struct bytecode *code)
     int status = -1;
 
     memset(code, 0, sizeof *code);
-    if (read_table() < 0)
+    if (bytecode_prepare() < 0)
         return -1;
     Py_IncRef(object);
     code->code = object;

@@ -56,8 +56,13 @@ struct bytecode {
     PyObject *code, *consts, *names, *locals; /* new references */
 };
 
-/* Decodes `code`, a code object: 0, or -1 with an exception.  GIL held; the first call
- * reads the table of opcodes (opcode.h). */
+/* Reads the table of opcodes (opcode.h), once.  That can run code of the target's library, and
+ * the GIL goes to others meanwhile: before a part that must keep it, call this.  0, or -1 with an
+ * exception. */
+int bytecode_prepare(void);
+
+/* Decodes `code`, a code object: 0, or -1 with an exception.  GIL held, and kept if
+ * bytecode_prepare was called. */
 int bytecode_decode(PyObject *code, struct bytecode *);
 void bytecode_clear(struct bytecode *);
 

@@ -3,46 +3,74 @@
  * stay in sys.modules. */
 #include "collector.h"
 
+#include <time.h>
+
+#include "../agent.h"
 #include "audit.h"
+#include "gc_objects.h"
 #include "introspect.h"
 
-/* gc.enable, to 3.9: known before the collector is off, as finding it takes memory. */
-static PyObject *enable;
+/* The functions of gc, to 3.9.  Found once: an import can run code of the target, and takes memory.
+ */
+static struct {
+    PyObject *enable, *disable, *isenabled;
+} gc;
 
 /* gc.NAME; new reference. */
 static PyObject *gc_function(const char *name)
 {
     PyObject *modules = PyImport_GetModuleDict();
     bool imported = dict_get(modules, "gc") != NULL;
-    PyObject *gc = PyImport_ImportModule("gc");
-    PyObject *function = gc ? PyObject_GetAttrString(gc, name) : NULL;
+    PyObject *module = PyImport_ImportModule("gc");
+    PyObject *function = module ? PyObject_GetAttrString(module, name) : NULL;
 
-    if (gc && !imported && PyDict_DelItemString(modules, "gc") < 0)
+    if (module && !imported && PyDict_DelItemString(modules, "gc") < 0)
         PyErr_Clear();
-    Py_DecRef(gc);
+    Py_DecRef(module);
     return function;
 }
 
-/* gc.NAME(); new reference. */
-static PyObject *call_gc(const char *name)
+static int find_functions(void)
 {
-    PyObject *function = gc_function(name);
-    PyObject *result = function ? PyObject_CallFunctionObjArgs(function, NULL) : NULL;
-
-    Py_DecRef(function);
-    return result;
+    if (PyGC_Disable || gc.enable)
+        return 0;
+    if (!gc.disable)
+        gc.disable = gc_function("disable");
+    if (gc.disable && !gc.isenabled)
+        gc.isenabled = gc_function("isenabled");
+    if (gc.isenabled)
+        gc.enable = gc_function("enable");
+    return gc.enable ? 0 : -1;
 }
 
-static int call_gc_for_int(const char *name)
+static int call(PyObject *function)
 {
-    PyObject *result = call_gc(name);
+    PyObject *result = PyObject_CallFunctionObjArgs(function, NULL);
     int value = result ? PyObject_IsTrue(result) : -1;
 
     Py_DecRef(result);
     return value;
 }
 
-static int pause(bool *was_on)
+/* The collector's lists are not whole while a thread that collects lets the GIL go, in a finalizer
+ * or a callback.  A program that collects all the time is at it for nearly all of the time: the
+ * moments in between are waited for.  Without an injector it may be this very thread that
+ * collects, so then for three seconds at most. */
+static void wait_for_its_end(void)
+{
+    enum { PATIENCE = 3000 };
+    const struct timespec moment = {0, 1000000};
+
+    for (int i = 0; (i < PATIENCE || job_has_injector()) && gc_collecting() && !job_cancelled();
+         i++) {
+        PyThreadState *thread = PyEval_SaveThread();
+
+        nanosleep(&moment, NULL);
+        PyEval_RestoreThread(thread);
+    }
+}
+
+static int disable(bool *was_on)
 {
     int on;
 
@@ -50,16 +78,17 @@ static int pause(bool *was_on)
         *was_on = PyGC_Disable();
         return 0;
     }
-    if (!enable && !(enable = gc_function("enable")))
-        return -1;
-    on = call_gc_for_int("isenabled");
+    on = call(gc.isenabled);
     *was_on = on == 1;
-    return on < 0 || call_gc_for_int("disable") < 0 ? -1 : 0;
+    return on < 0 || call(gc.disable) < 0 ? -1 : 0;
 }
 
 int collector_pause(bool *was_on)
 {
-    if (pause(was_on) < 0)
+    if (find_functions() < 0)
+        return -1;
+    wait_for_its_end();
+    if (disable(was_on) < 0)
         return -1;
     audit_hide();
     return 0;
@@ -77,7 +106,7 @@ void collector_resume(bool was_on)
         return;
     }
     PyErr_Fetch(&type, &value, &traceback);
-    done = PyObject_CallFunctionObjArgs(enable, NULL);
+    done = PyObject_CallFunctionObjArgs(gc.enable, NULL);
     PyErr_Clear();
     Py_DecRef(done);
     PyErr_Restore(type, value, traceback);
@@ -85,8 +114,9 @@ void collector_resume(bool was_on)
 
 int collector_collect(void)
 {
-    PyObject *result = call_gc("collect");
+    PyObject *collect = gc_function("collect");
+    int status = collect ? call(collect) : -1;
 
-    Py_DecRef(result);
-    return result ? 0 : -1;
+    Py_DecRef(collect);
+    return status < 0 ? -1 : 0;
 }

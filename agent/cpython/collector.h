@@ -7,8 +7,10 @@
 
 #include "api.h"
 
-/* No automatic collection and no audit hook from here to collector_resume(*was_on); the GIL is
- * held all the time.  0, or -1 with an exception. */
+/* Waits until no collection is under way, the GIL let go meanwhile.  Then there is no automatic
+ * collection and no audit hook to collector_resume(*was_on); the caller holds the GIL all that
+ * time.  If the job is cancelled while it waits, gc_objects says so.  0, or -1 with an exception.
+ */
 int collector_pause(bool *was_on);
 void collector_resume(bool was_on);
 

@@ -247,7 +247,7 @@ int refresh_abc(struct pairing *pairing)
     classes.name = PyUnicode_InternFromString("_abc_impl");
     if (!classes.name)
         return -1;
-    status = pairing_visit(collect_abc, &classes) < 0 ? -1 : 0;
+    status = heap_visit(collect_abc, &classes) < 0 ? -1 : 0;
     if (classes.failed) {
         PyErr_NoMemory();
         status = -1;

@@ -96,7 +96,7 @@ int lambdas_are_kept(struct pairing *pairing, PyObject *lambdas)
 {
     if (!PyList_Size(lambdas))
         return 1;
-    if (!pairing->kept_code_known && pairing_visit(collect_code, pairing) < 0)
+    if (!pairing->kept_code_known && heap_visit(collect_code, pairing) < 0)
         return -1;
     pairing->kept_code_known = true;
     for (Py_ssize_t i = 1; i < PyList_Size(lambdas); i += 2) {

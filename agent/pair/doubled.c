@@ -171,7 +171,7 @@ int doubled_remove(struct pairing *pairing)
     int status = add_made(&search);
 
     if (status == 0)
-        status = pairing_visit(collect_list, &search) < 0 ? -1 : 0;
+        status = heap_visit(collect_list, &search) < 0 ? -1 : 0;
     if (search.failed) {
         PyErr_NoMemory();
         status = -1;

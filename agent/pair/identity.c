@@ -175,7 +175,7 @@ static int find_containers(struct search *search)
     }
     if (!search->known.n)
         return 0;
-    if (pairing_visit(collect, search) < 0)
+    if (heap_visit(collect, search) < 0)
         return -1;
     if (search->failed) {
         PyErr_NoMemory();

@@ -16,12 +16,6 @@ static PyObject *address_of(PyObject *object)
     return PyLong_FromVoidPtr(object);
 }
 
-int pairing_visit(int (*visit)(PyObject *, void *), void *arg)
-{
-    heap_wait_for_collector();
-    return heap_visit(visit, arg);
-}
-
 PyObject *pairing_origin(const struct pairing *pairing, PyObject *new_)
 {
     PyObject *address = address_of(new_);
@@ -451,7 +445,6 @@ int pair_modules(struct plan *plan, struct module_pair *modules, size_t n,
     };
     int status = pair_all(&pairing);
 
-    heap_wait_for_collector();
     finish(&pairing);
     return status;
 }

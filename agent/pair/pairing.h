@@ -64,10 +64,6 @@ struct scope {
 
 /* --- pair.c */
 
-/* heap_visit, when no collection is under way: the GIL is let go in between, here and where sources
- * are read.  0, or -1. */
-int pairing_visit(int (*visit)(PyObject *, void *), void *arg);
-
 /* References to `old` become references to `new_`.  1: added now; 0: it cannot be, or was
  * before (remap_get says to what); -1: exception. */
 int pairing_add(struct pairing *, PyObject *old, PyObject *new_);

@@ -316,7 +316,7 @@ PyObject *class_body_at(PyObject *places, PyObject *qualname)
 int pair_functions_by_place(struct pairing *pairing)
 {
     struct functions functions = {.pairing = pairing};
-    int status = pairing_visit(collect_function, &functions);
+    int status = heap_visit(collect_function, &functions);
 
     if (functions.failed) {
         PyErr_NoMemory();

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "agent.h"
+#include "cpython/bytecode.h"
 #include "cpython/collector.h"
 #include "emit.h"
 #include "exit_functions.h"
@@ -233,11 +234,12 @@ enum step change(struct reload *reload)
     enum step step = STEP_ERROR;
 
     emit_progress("remap", 0, 0);
-    heap_wait_for_collector();
-    start = now_ns();
+    if (bytecode_prepare() < 0)
+        return STEP_ERROR;
     reload->plan = plan_new();
     if (!reload->plan || collector_pause(&collecting) < 0)
         return STEP_ERROR;
+    start = now_ns();
     if (prepare_plan(reload) == 0)
         step = commit(reload);
     if (step != STEP_ERROR)

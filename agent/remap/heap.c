@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../agent.h"
@@ -20,20 +19,6 @@ static int failed(int status)
             "a garbage collection is under way in process %d, and its objects cannot be listed",
             (int)getpid());
     return -1;
-}
-
-void heap_wait_for_collector(void)
-{
-    enum { PATIENCE = 3000 };
-    const struct timespec moment = {0, 1000000};
-
-    for (int i = 0; (i < PATIENCE || job_has_injector()) && gc_collecting() && !job_cancelled();
-         i++) {
-        PyThreadState *thread = PyEval_SaveThread();
-
-        nanosleep(&moment, NULL);
-        PyEval_RestoreThread(thread);
-    }
 }
 
 int heap_visit(int (*visit)(PyObject *, void *), void *arg)

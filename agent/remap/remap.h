@@ -76,12 +76,6 @@ PyObject *remap_report_key(struct remap *, PyObject *old);
 /* Old instances that were migrated: a new reference to a list of (old, new). */
 PyObject *remap_migrated(struct remap *);
 
-/* Lets the GIL go until no collection is under way, or the injector gives up: the collector's
- * lists are not whole while it is at work.  A program that collects all the time is at work for
- * nearly all of it, so the moments in between are waited for.  Without an injector it may be this
- * very thread that collects, so then for three seconds at most. */
-void heap_wait_for_collector(void);
-
 /* Every live object `visit` returns 0 for goes on; enumerates all objects known to the
  * collector, permanent generation included, without allocating Python objects. */
 int heap_visit(int (*visit)(PyObject *, void *), void *arg);

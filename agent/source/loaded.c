@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cache_path.h"
+
 /* --- code objects */
 
 /* The table of line numbers: co_linetable from 3.10, co_lnotab before.  New reference. */
@@ -383,30 +385,12 @@ static PyObject *unmarshal(const unsigned char *bytes, size_t length)
     return code;
 }
 
-/* The path of the cached byte code: __cached__, or the spec's.  New reference to bytes. */
-static PyObject *cached_path(PyObject *module)
-{
-    PyObject *dict = PyModule_GetDict(module);
-    PyObject *path = PyDict_GetItemString(dict, "__cached__");
-    PyObject *spec = PyDict_GetItemString(dict, "__spec__");
-    PyObject *bytes = NULL;
-
-    Py_IncRef(path);
-    if (!path && spec && spec != Py_None)
-        path = PyObject_GetAttrString(spec, "cached");
-    if (path && is_str(path))
-        bytes = PyUnicode_EncodeFSDefault(path);
-    PyErr_Clear();
-    Py_DecRef(path);
-    return bytes;
-}
-
 /* Byte code of the source as it is on disk now (`current`), or of an older one.  The header
  * has whole seconds: an edit within the second after the source was compiled shows only in the
  * file's own time. */
 static PyObject *cached_code(PyObject *module, const struct source *source, bool current)
 {
-    PyObject *path = cached_path(module), *code = NULL;
+    PyObject *path = cache_path(module), *code = NULL;
     unsigned char *bytes;
     struct timespec written;
     size_t length = 0;
@@ -439,7 +423,7 @@ PyObject *loaded_guess(PyObject *name, PyObject *module)
         Py_IncRef(memory->code);
         return memory->code;
     }
-    path = cached_path(module);
+    path = cache_path(module);
     bytes = path ? read_cached(PyBytes_AsString(path), &length, &written) : NULL;
     if (bytes)
         code = unmarshal(bytes, length);

@@ -218,7 +218,6 @@ int generations_find(struct generations *found, PyObject *modules)
     int result;
 
     memset(found, 0, sizeof *found);
-    heap_wait_for_collector();
     if (collector_pause(&was_on) < 0)
         return -1;
     result = search_heap(&search);
