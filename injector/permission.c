@@ -193,13 +193,20 @@ static struct error *explain_unprivileged(const struct target *target,
     return explain_rest(target, us);
 }
 
+struct error *target_explain_tracer(const struct target *target)
+{
+    pid_t tracer = find_tracer(target);
+
+    return tracer ? explain_tracer(target, tracer) : NULL;
+}
+
 struct error *target_explain_eperm(const struct target *target)
 {
     struct proc_status them, us;
-    pid_t tracer = find_tracer(target);
+    struct error *error = target_explain_tracer(target);
 
-    if (tracer)
-        return explain_tracer(target, tracer);
+    if (error)
+        return error;
     if (proc_status(0, &us) || proc_status(target->pid, &them))
         return error_new(EXIT_CANNOT_ATTACH, "process-ended", "process %d (%s) has ended",
                          target->pid, target->command);

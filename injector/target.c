@@ -165,8 +165,8 @@ static struct error *look(struct target *target, bool may_be_traced)
         return error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
     if ((error = check_kind(target, &stat, &status)))
         return error;
-    if (status.tracer && !may_be_traced)
-        return target_explain_eperm(target);
+    if (status.tracer && !may_be_traced && (error = target_explain_tracer(target)))
+        return error;
     if ((error = check_stopped(target, &stat)) || (error = check_machine(target)) ||
         (error = check_permission(target)))
         return error;

@@ -66,22 +66,30 @@ static bool explain_eperm(pid_t tid, enum tracee_attach_result *result)
 struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid,
                            enum tracee_attach_result *result)
 {
+    enum { TRIES = 8 };
+    long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
+    int errnum = 0;
+
     tracee->pid = pid;
     tracee->tid = tid;
-    long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
-    if (!ptrace(PTRACE_SEIZE, tid, 0, options)) {
-        tracee->state = TRACEE_RUNNING;
-        *result = TRACEE_ATTACHED;
-        fault_point("seized");
-        return NULL;
+    for (int i = 0; i < TRIES; i++) {
+        if (!ptrace(PTRACE_SEIZE, tid, 0, options)) {
+            tracee->state = TRACEE_RUNNING;
+            *result = TRACEE_ATTACHED;
+            fault_point("seized");
+            return NULL;
+        }
+        errnum = errno;
+        if (errnum == ESRCH) {
+            *result = TRACEE_THREAD_ENDED;
+            return NULL;
+        }
+        if (errnum != EPERM)
+            break;
+        if (explain_eperm(tid, result))
+            return NULL;
+        /* The tracer that forbade it may have let go before its number was read: try again. */
     }
-    if (errno == ESRCH) {
-        *result = TRACEE_THREAD_ENDED;
-        return NULL;
-    }
-    int errnum = errno;
-    if (errnum == EPERM && explain_eperm(tid, result))
-        return NULL;
     return tracee_error(tracee, errnum, "trace");
 }
 
