@@ -335,6 +335,20 @@ print(states)
     assert [pair for pair in zip(states, expected, REFORMED + changed) if pair[0] != pair[1]] == []
 
 
+@pytest.mark.parametrize("setting", ["plain", "PYTHONOPTIMIZE", "PYTHONPYCACHEPREFIX"])
+def test_loaded_source_is_known_by_its_cached_byte_code(python, run_script, tmp_path, setting):
+    """Only the byte code tells that a list had another initialiser; asking its path changes nothing."""
+    value = {"plain": "", "PYTHONOPTIMIZE": "2", "PYTHONPYCACHEPREFIX": str(tmp_path / "cache")}
+    run_script(python, PRELUDE + """
+write("mod", "NAMES = [1]\\n", 1000)
+import mod
+before = dict(vars(mod.__spec__))
+write("mod", "NAMES = [1, 2]\\n", 2000)
+assert changes("mod") == ("stale", False, [("NAMES", "changed", "constant")]), changes("mod")
+assert vars(mod.__spec__) == before, vars(mod.__spec__)
+""", env={setting: value[setting]} if value[setting] else None)
+
+
 def test_states(python, run_script):
     output = run_script(python, PRELUDE + r'''
 for name in "gone", "broken", "warns":
