@@ -92,8 +92,34 @@ def installation(python, prefix, rpath=None):
 
 # ---- How it was built
 
-def test_any_build(python, start):
-    """Static, shared, debug, of other distributions: whatever is on the machine."""
+def features(python):
+    """What its files show of how it was compiled; of LTO and PGO the debug information tells."""
+    image = python.root + python.executable
+    if python.shared:
+        maps = subprocess.run([str(python), "-c", "print(open('/proc/self/maps').read())"],
+                              stdout=subprocess.PIPE, text=True, check=True).stdout
+        image = next(line.split()[-1] for line in maps.splitlines() if "/libpython" in line)
+    found = ["shared" if python.shared else "static"] + ["debug"] * python.debug
+    notes = subprocess.run(["readelf", "-n", image], stdout=subprocess.PIPE, text=True,
+                           check=True).stdout
+    build_id = notes.split("Build ID: ")[1].split()[0] if "Build ID: " in notes else "--"
+    separate = "%s/usr/lib/debug/.build-id/%s/%s.debug" % (python.root, build_id[:2], build_id[2:])
+    producers = subprocess.run(
+        ["readelf", "-z", "-p", ".debug_str", separate if os.path.exists(separate) else image],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    found += [name for name, flag in (("LTO", b"-fltrans"), ("PGO", b"-fprofile-use"))
+              if flag in producers]
+    code = subprocess.run(["gdb", "-batch", "-nx", "-ex", "x/8xb PyObject_Str", image],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                          check=False).stdout
+    if "0x55\t0x48\t0x89\t0xe5" in code:  # push %rbp; mov %rsp,%rbp
+        found.append("frame pointers")
+    return found
+
+
+def test_any_build(python, start, record_property):
+    """Static, shared, debug, LTO, PGO, of other distributions: whatever is on the machine."""
+    record_property("features", ", ".join(features(python)))
     check(start(python, FILES))
 
 
