@@ -22,9 +22,16 @@ BLOCKED = "import probe, threading\nlock = threading.Lock()\nprobe.ready()\n" \
 TABLES = '''
 import atexit
 
-HANDLERS = {}
+HANDLERS = {"foreign": lambda: "of tables"}
 CHAIN = []
 KINDS = set()
+
+class Hub:
+    def __init__(self):
+        self.late = {}
+        self.topics = {"a": [], "b": {None: []}}
+
+HUB = Hub()
 
 def handles(name):
     def register(function):
@@ -49,6 +56,11 @@ def get():
 class Session:
     def name(self):
         return "old session"
+
+def plain():
+    return "old plain"
+
+tables.HANDLERS["session"] = Session()
 '''
 NEW_SERVICE = '''
 import tables
@@ -72,8 +84,20 @@ class Session:
 class Extra:
     pass
 
+def plain():
+    return "new plain"
+
 tables.HANDLERS["extra"] = Extra
+tables.HANDLERS["session"] = Session()
+tables.HANDLERS["foreign"] = get
+tables.HANDLERS["by another key"] = get
 tables.CHAIN.append(Session())
+tables.CHAIN.append(plain)
+tables.KINDS.add(plain)
+tables.HUB.late[plain] = plain
+tables.HUB.topics["a"] += [plain, plain]
+tables.HUB.topics["b"][None].append(Session)
+tables.HUB.topics["b"]["c"] = Session
 '''
 FAILURES = {
     "syntax error": ("def broken(:\n    pass\n", "SyntaxError"),
@@ -98,7 +122,7 @@ WHAT_MUST_STAY = """(
     sorted(sys.modules), sorted(vars(fresh)), sorted(vars(sys.modules['service'])), list(sys.path),
     [(n, id(v)) for n, v in sorted(vars(service).items()) if n != '__builtins__'],
     [(n, id(v)) for n, v in tables.HANDLERS.items()], [id(f) for f in tables.CHAIN],
-    sorted(id(k) for k in tables.KINDS), exits(), id(__import__),
+    sorted(id(k) for k in tables.KINDS), repr(vars(tables.HUB)), exits(), id(__import__),
     id(importlib._bootstrap._find_and_load), gc.isenabled(),
     sorted(linecache.cache), [t.name for t in threading.enumerate()],
     service.get(), session.name(), isinstance(session, service.Session),

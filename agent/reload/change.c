@@ -24,7 +24,7 @@ static uint64_t now_ns(void)
 static int exclude_ours(struct reload *reload)
 {
     struct remap *remap = plan_remap(reload->plan);
-    int status = 0;
+    int status = remap_exclude(remap, reload->contents_kept);
 
     for (size_t i = 0; status == 0 && i < reload->execution.n; i++) {
         struct aside *aside = &reload->execution.modules[i];

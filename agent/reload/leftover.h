@@ -3,14 +3,15 @@
 #ifndef PYHOT_LEFTOVER_H
 #define PYHOT_LEFTOVER_H
 
-#include "execute.h"
+#include "contents.h"
 
-/* Takes it out again: what has an equivalent in the live module makes room for that, the rest
- * is removed from the dicts, lists and sets that hold it.  Found by ending the execution (`e` is
- * empty afterwards) and a collection: what is alive then, others hold.
+/* Takes it out again: dicts, lists and sets become what `contents` (or NULL) says they were;
+ * elsewhere, what has an equivalent in the live module makes room for that, and the rest is removed
+ * from those.  Found by ending the execution (`e` is empty afterwards) and a collection: what is
+ * alive then, others hold.
  *
  * New reference to a list of str: the names of what could not be taken back; NULL with an
  * exception.  GIL held; finalizers of the target run. */
-PyObject *leftover_take_back(struct execution *e);
+PyObject *leftover_take_back(struct execution *e, const struct contents *contents);
 
 #endif

@@ -274,7 +274,7 @@ static enum step withdraw(struct reload *reload)
         return STEP_ERROR;
     step = fail(reload, failed_member(reload));
     execution_forget_imports(e);
-    reload->left = leftover_take_back(e);
+    reload->left = leftover_take_back(e, reload->contents);
     return reload->left ? step : STEP_ERROR;
 }
 
@@ -311,7 +311,7 @@ static enum step execute_in_main_thread(struct reload *reload)
     enum step step;
 
     execution_forget_imports(&reload->execution);
-    left = leftover_take_back(&reload->execution);
+    left = leftover_take_back(&reload->execution, reload->contents);
     Py_DecRef(left);
     step = error && left ? begin_execution(reload) : STEP_ERROR;
     if (step == STEP_NEXT && main_thread_call(run_execution, &reload->execution, &begun) < 0) {
@@ -329,6 +329,11 @@ static enum step execute(struct reload *reload)
     enum step step = STEP_NEXT;
 
     emit_progress("execute", 0, reload->execution.n_executed);
+    reload->contents_kept = PyList_New(0);
+    if (reload->contents_kept)
+        reload->contents = contents_look(&reload->execution, reload->contents_kept);
+    if (!reload->contents)
+        return STEP_ERROR;
     if (execution_run(&reload->execution) < 0)
         step = reload->execution.failed >= 0 && main_thread_wanted()
                    ? execute_in_main_thread(reload)
@@ -392,14 +397,15 @@ static enum step transact(struct reload *reload, PyObject *names)
 }
 
 /* Of a dry run, or a job that was given up, nothing stays either. */
-static void forget_execution(struct execution *e)
+static void forget_execution(struct reload *reload)
 {
+    struct execution *e = &reload->execution;
     PyObject *left;
 
     if (e->n == 0 || !e->known)
         return;
     execution_forget_imports(e);
-    left = leftover_take_back(e);
+    left = leftover_take_back(e, reload->contents);
     PyErr_Clear();
     Py_DecRef(left);
 }
@@ -412,8 +418,9 @@ static void clear(struct reload *reload)
     hooks_free(reload->hooks);
     plan_free(reload->plan);
     if (!reload->committed)
-        forget_execution(&reload->execution);
+        forget_execution(reload);
     execution_end(&reload->execution);
+    contents_free(reload->contents);
     for (size_t i = 0; i < reload->n_pairs; i++)
         module_pair_clear(&reload->pairs[i]);
     free(reload->pairs);
@@ -428,6 +435,7 @@ static void clear(struct reload *reload)
         source_clear(&member->source);
     }
     free(reload->members);
+    Py_DecRef(reload->contents_kept);
     Py_DecRef(reload->doubled_exits);
     Py_DecRef(reload->generations);
     Py_DecRef(reload->remap);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "contents.h"
 #include "execute.h"
 #include "hooks.h"
 #include "pair/pair.h"
@@ -33,6 +34,8 @@ struct reload {
     struct member *members;
     size_t n;
     struct execution execution;
+    struct contents *contents; /* what containers held before it */
+    PyObject *contents_kept;   /* list: owns what that refers to */
     struct module_pair *pairs; /* one for each executed module */
     size_t n_pairs;
     struct plan *plan;

@@ -1,0 +1,200 @@
+/* What an execution made (births.h). */
+#include "births.h"
+
+#include <stdlib.h>
+
+#include "cpython/collector.h"
+
+static void *grown(void *items, size_t n, size_t *cap, size_t size)
+{
+    void *bigger;
+
+    if (n < *cap)
+        return items;
+    *cap = *cap ? 2 * *cap : 64;
+    bigger = realloc(items, *cap * size);
+    if (!bigger)
+        PyErr_NoMemory();
+    return bigger;
+}
+
+/* --- what the execution made */
+
+static bool is_class_of(PyObject *object, PyObject *module_name)
+{
+    PyObject *module;
+
+    if (!is_type(object) || !type_has((PyTypeObject *)object, Py_TPFLAGS_HEAPTYPE))
+        return false;
+    module = PyDict_GetItemString(((PyTypeObject *)object)->tp_dict, "__module__");
+    return module && is_str(module) && PyUnicode_Compare(module, module_name) == 0;
+}
+
+static bool runs_in(PyObject *function, PyObject *dict)
+{
+    return type_of(function) == &PyFunction_Type && PyFunction_GetGlobals(function) == dict;
+}
+
+/* Was the object made by the execution?  Told from what it is made of: a module that the new
+ * source imports, or a class from there, was not. */
+static bool is_born(PyObject *object, const struct aside *aside)
+{
+    PyObject *wrapped;
+    bool born;
+
+    if (runs_in(object, aside->dict) || is_class_of(object, aside->name) ||
+        is_class_of((PyObject *)type_of(object), aside->name))
+        return true;
+    wrapped = is_type(object) ? NULL : PyObject_GetAttrString(object, "__wrapped__");
+    born = wrapped && runs_in(wrapped, aside->dict);
+    PyErr_Clear();
+    Py_DecRef(wrapped);
+    return born;
+}
+
+static bool same_kind(PyObject *a, PyObject *b)
+{
+    return is_type(a) == is_type(b) &&
+           (type_of(a) == &PyFunction_Type) == (type_of(b) == &PyFunction_Type);
+}
+
+static int add_birth(struct births *births, PyObject *object, PyObject *module, PyObject *name,
+                     PyObject *old)
+{
+    struct birth birth = {.weak = PyWeakref_NewRef(object, NULL)};
+
+    if (!birth.weak) { /* its type has no room for one: cannot be followed */
+        PyErr_Clear();
+        return 0;
+    }
+    birth.name = PyUnicode_FromFormat("%U.%U", module, name);
+    births->items = grown(births->items, births->n, &births->cap, sizeof birth);
+    if (!birth.name || !births->items)
+        return -1;
+    if (old && old != object && same_kind(old, object)) {
+        birth.old = old;
+        Py_IncRef(old);
+    }
+    births->items[births->n++] = birth;
+    return 0;
+}
+
+/* The functions that a class defines, against those of the class it would have replaced. */
+static int note_methods(struct births *births, PyObject *class, PyObject *old_class,
+                        const struct aside *aside)
+{
+    PyObject *dict = ((PyTypeObject *)class)->tp_dict, *name, *value;
+    PyObject *old_dict =
+        old_class && is_type(old_class) ? ((PyTypeObject *)old_class)->tp_dict : NULL;
+    Py_ssize_t position = 0;
+    int status = 0;
+
+    while (status == 0 && PyDict_Next(dict, &position, &name, &value)) {
+        if (is_str(name) && runs_in(value, aside->dict))
+            status = add_birth(births, value, aside->name, name,
+                               old_dict ? PyDict_GetItemWithError(old_dict, name) : NULL);
+    }
+    return status;
+}
+
+static int note_module(struct births *births, const struct aside *aside)
+{
+    PyObject *names = PyDict_Keys(aside->dict);
+    int status = names ? 0 : -1;
+
+    for (Py_ssize_t i = 0; status == 0 && i < PyList_Size(names); i++) {
+        PyObject *name = PyList_GetItem(names, i);
+        PyObject *value = PyDict_GetItemWithError(aside->dict, name);
+        PyObject *old = PyDict_GetItemWithError(aside->before, name);
+
+        if (!value || value == old || !is_str(name) || !is_born(value, aside))
+            continue;
+        status = add_birth(births, value, aside->name, name, old);
+        if (status == 0 && is_type(value))
+            status = note_methods(births, value, old, aside);
+    }
+    Py_DecRef(names);
+    return status;
+}
+
+int births_note(struct births *births, const struct execution *e)
+{
+    births->dicts = calloc(e->n_executed + 1, sizeof *births->dicts);
+    if (!births->dicts) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < e->n_executed; i++) {
+        births->dicts[births->n_dicts++] = e->modules[i].dict;
+        if (note_module(births, &e->modules[i]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* --- what is still there */
+
+Py_ssize_t births_hold_survivors(struct births *births)
+{
+    Py_ssize_t n = 0;
+
+    if (collector_collect() < 0)
+        return -1;
+    for (size_t i = 0; i < births->n; i++) {
+        struct birth *birth = &births->items[i];
+
+        birth->alive = PyObject_CallObject(birth->weak, NULL);
+        if (!birth->alive)
+            return -1;
+        if (birth->alive == Py_None) {
+            Py_DecRef(birth->alive);
+            birth->alive = NULL;
+        }
+        if (birth->alive && pointer_set_add(&births->held, birth->alive) < 0)
+            return -1;
+        n += birth->alive != NULL;
+    }
+    return n;
+}
+
+void births_let_go(struct births *births)
+{
+    for (size_t i = 0; i < births->n; i++) {
+        Py_DecRef(births->items[i].alive);
+        births->items[i].alive = NULL;
+    }
+    pointer_set_clear(&births->held);
+}
+
+const struct birth *find_birth(const struct births *births, PyObject *object)
+{
+    for (size_t i = 0; pointer_set_has(&births->held, object) && i < births->n; i++) {
+        if (births->items[i].alive == object)
+            return &births->items[i];
+    }
+    return NULL;
+}
+
+bool is_birth(const struct births *births, PyObject *object)
+{
+    return find_birth(births, object) || find_birth(births, (PyObject *)type_of(object));
+}
+
+bool is_stray(const struct births *births, PyObject *object)
+{
+    const struct birth *birth = find_birth(births, object);
+
+    return birth ? !birth->old : find_birth(births, (PyObject *)type_of(object)) != NULL;
+}
+
+void births_clear(struct births *births)
+{
+    births_let_go(births);
+    for (size_t i = 0; i < births->n; i++) {
+        Py_DecRef(births->items[i].weak);
+        Py_DecRef(births->items[i].name);
+        Py_DecRef(births->items[i].old);
+    }
+    free(births->items);
+    free(births->dicts);
+}

@@ -1,0 +1,25 @@
+/* What the program's containers held before the new source ran, so that a failed execution can be
+ * taken out of them: those that are reached from sys.modules, the nearest first, within a bound.
+ *
+ * Addresses are noted, to be compared only; nothing is kept alive but the definitions of the
+ * program and the instances of the modules' own classes that are values of dicts. */
+#ifndef PYHOT_CONTENTS_H
+#define PYHOT_CONTENTS_H
+
+#include "execute.h"
+
+struct contents;
+
+/* Looks, for the modules of `e`, which is about to run.  Values to be kept alive are put into
+ * `kept`, a list.  No Python code runs; NULL with an exception.  contents_free takes NULL. */
+struct contents *contents_look(const struct execution *e, PyObject *kept);
+void contents_free(struct contents *);
+
+/* What is known of a dict, list or set: which were its keys or elements, or the entries of its
+ * dict as key, value, key, value.  Only to be compared: they may be gone.  NULL: not known. */
+PyObject *const *contents_of(const struct contents *, PyObject *container, size_t *n);
+
+/* May the value that contents_of gave of a dict be used? */
+bool contents_kept(const struct contents *, PyObject *value);
+
+#endif

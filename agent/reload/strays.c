@@ -1,0 +1,238 @@
+/* Taking what a failed execution made out of containers (strays.h).
+ *
+ * An entry that has an equivalent and was there before is left: the engine gives it the equivalent
+ * afterwards, in its place. */
+#include "strays.h"
+
+#include <stdlib.h>
+
+#include "cpython/introspect.h"
+#include "remap/remap.h"
+
+/* One thing to be done. */
+struct removal {
+    PyObject *container;
+    PyObject *key;   /* of a dict, or element of a set; NULL: a list */
+    PyObject *value; /* what the dict had there before; NULL: the entry was not there */
+};
+
+struct search {
+    const struct births *births;
+    const struct contents *contents;
+    struct removal *found;
+    size_t n, cap;
+};
+
+static int add_removal(struct search *search, PyObject *container, PyObject *key, PyObject *value)
+{
+    if (search->n == search->cap) {
+        size_t cap = search->cap ? 2 * search->cap : 64;
+        struct removal *bigger = realloc(search->found, cap * sizeof *bigger);
+
+        if (!bigger) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        search->found = bigger;
+        search->cap = cap;
+    }
+    Py_IncRef(container);
+    Py_IncRef(key);
+    Py_IncRef(value);
+    search->found[search->n++] = (struct removal){container, key, value};
+    return 0;
+}
+
+static size_t count(PyObject *const *items, size_t n, size_t step, PyObject *object)
+{
+    size_t found = 0;
+
+    for (size_t i = 0; i < n; i += step)
+        found += items[i] == object;
+    return found;
+}
+
+/* --- dicts */
+
+static bool is_ours(const struct search *search, PyObject *dict)
+{
+    for (size_t i = 0; i < search->births->n_dicts; i++) {
+        if (search->births->dicts[i] == dict)
+            return true;
+    }
+    return false;
+}
+
+/* Where the key's value is in what is known of a dict, or 0.  A key that was taken out and put in
+ * again may be another object; one whose value is kept is kept too, and can be compared. */
+static size_t find_value(const struct search *search, PyObject *const *known, size_t n,
+                         PyObject *key)
+{
+    for (size_t i = 0; i < n; i += 2) {
+        if (known[i] == key || (contents_kept(search->contents, known[i + 1]) && is_str(key) &&
+                                is_str(known[i]) && PyUnicode_Compare(known[i], key) == 0))
+            return i + 1;
+    }
+    return 0;
+}
+
+static int search_entry(struct search *search, PyObject *dict, PyObject *key, PyObject *value)
+{
+    const struct birth *born_key = find_birth(search->births, key);
+    bool stray = is_stray(search->births, key) || is_stray(search->births, value);
+    size_t n = 0, at = 0;
+    PyObject *const *known;
+
+    if (!born_key && !is_birth(search->births, key) && !is_birth(search->births, value))
+        return 0;
+    known = contents_of(search->contents, dict, &n);
+    if (!known)
+        return stray ? add_removal(search, dict, key, NULL) : 0;
+    if (born_key && born_key->old)
+        at = count(known, n, 2, born_key->old) && !dict_lookup(dict, born_key->old);
+    else if (!is_birth(search->births, key))
+        at = find_value(search, known, n, key);
+    if (at && !born_key && contents_kept(search->contents, known[at]))
+        return add_removal(search, dict, key, known[at]);
+    return at && !stray ? 0 : add_removal(search, dict, key, NULL);
+}
+
+static int search_dict(struct search *search, PyObject *dict)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    int status = 0;
+
+    if (is_ours(search, dict))
+        return 0;
+    while (status == 0 && PyDict_Next(dict, &position, &key, &value))
+        status = search_entry(search, dict, key, value);
+    return status;
+}
+
+/* --- sets */
+
+static bool set_holds(PyObject *set, PyObject *object)
+{
+    PyObject *key;
+    Py_hash_t hash;
+    Py_ssize_t position = 0;
+
+    while (_PySet_NextEntry(set, &position, &key, &hash)) {
+        if (key == object)
+            return true;
+    }
+    return false;
+}
+
+static int search_set(struct search *search, PyObject *set)
+{
+    PyObject *key;
+    Py_hash_t hash;
+    Py_ssize_t position = 0;
+    int status = 0;
+
+    while (status == 0 && _PySet_NextEntry(set, &position, &key, &hash)) {
+        const struct birth *birth = find_birth(search->births, key);
+        size_t n = 0;
+        PyObject *const *known = birth ? contents_of(search->contents, set, &n) : NULL;
+
+        if (is_stray(search->births, key) ||
+            (birth && birth->old &&
+             (set_holds(set, birth->old) || (known && !count(known, n, 1, birth->old)))))
+            status = add_removal(search, set, key, NULL);
+    }
+    return status;
+}
+
+/* --- lists */
+
+static size_t count_in_list(PyObject *list, Py_ssize_t n, PyObject *object)
+{
+    size_t found = 0;
+
+    for (Py_ssize_t i = 0; i < n; i++)
+        found += PyList_GetItem(list, i) == object;
+    return found;
+}
+
+/* Is the element one too many?  Of a list that is not known, it is if its equivalent is there. */
+static bool is_surplus(const struct births *births, const struct contents *contents, PyObject *list,
+                       Py_ssize_t i)
+{
+    PyObject *object = PyList_GetItem(list, i);
+    const struct birth *birth = find_birth(births, object);
+    PyObject *const *known;
+    size_t n = 0, there;
+
+    if (is_stray(births, object))
+        return true;
+    if (!birth)
+        return false;
+    known = contents_of(contents, list, &n);
+    there = count_in_list(list, PyList_Size(list), birth->old);
+    if (!known)
+        return there > 0;
+    return there + count_in_list(list, i, object) >= count(known, n, 1, birth->old);
+}
+
+static int search_list(struct search *search, PyObject *list)
+{
+    for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
+        if (is_surplus(search->births, search->contents, list, i))
+            return add_removal(search, list, NULL, NULL);
+    }
+    return 0;
+}
+
+static void remove_from_list(const struct search *search, PyObject *list)
+{
+    for (Py_ssize_t i = PyList_Size(list) - 1; i >= 0; i--) {
+        if (i < PyList_Size(list) && is_surplus(search->births, search->contents, list, i))
+            PyList_SetSlice(list, i, i + 1, NULL);
+    }
+}
+
+/* --- all */
+
+static int search_object(PyObject *object, void *search)
+{
+    if (is_dict(object))
+        return search_dict(search, object);
+    if (is_list(object))
+        return search_list(search, object);
+    if (PyType_IsSubtype(type_of(object), &PySet_Type))
+        return search_set(search, object);
+    return 0;
+}
+
+static void take_out(const struct search *search, const struct removal *removal)
+{
+    if (!removal->key)
+        remove_from_list(search, removal->container);
+    else if (removal->value)
+        PyDict_SetItem(removal->container, removal->key, removal->value);
+    else if (PyType_IsSubtype(type_of(removal->container), &PyODict_Type))
+        PyODict_DelItem(removal->container, removal->key);
+    else if (is_dict(removal->container))
+        PyDict_DelItem(removal->container, removal->key);
+    else
+        PySet_Discard(removal->container, removal->key);
+    PyErr_Clear(); /* what is left is reported */
+}
+
+int strays_remove(const struct births *births, const struct contents *contents)
+{
+    struct search search = {.births = births, .contents = contents};
+    int status = heap_visit(search_object, &search);
+
+    for (size_t i = 0; i < search.n; i++) {
+        if (status == 0)
+            take_out(&search, &search.found[i]);
+        Py_DecRef(search.found[i].container);
+        Py_DecRef(search.found[i].key);
+        Py_DecRef(search.found[i].value);
+    }
+    free(search.found);
+    return status;
+}
