@@ -30,6 +30,10 @@ class Hub:
     def __init__(self):
         self.late = {}
         self.topics = {"a": [], "b": {None: []}}
+        self.callback = {"done": None}
+
+    def greet(self):
+        return "greeted"
 
 HUB = Hub()
 
@@ -98,6 +102,14 @@ tables.HUB.late[plain] = plain
 tables.HUB.topics["a"] += [plain, plain]
 tables.HUB.topics["b"][None].append(Session)
 tables.HUB.topics["b"]["c"] = Session
+tables.HUB.topics["b"]["anonymous"] = lambda: plain
+tables.HUB.topics["a"].append(lambda: plain)
+tables.HUB.callback["done"] = lambda: plain
+tables.Hub.greet = lambda self: "not greeted"
+tables.Hub.other = plain
+tables.Hub.__len__ = lambda self: 0
+tables.plain = plain
+tables.HUB.greet(), len(tables.HUB)
 '''
 FAILURES = {
     "syntax error": ("def broken(:\n    pass\n", "SyntaxError"),
@@ -122,7 +134,8 @@ WHAT_MUST_STAY = """(
     sorted(sys.modules), sorted(vars(fresh)), sorted(vars(sys.modules['service'])), list(sys.path),
     [(n, id(v)) for n, v in sorted(vars(service).items()) if n != '__builtins__'],
     [(n, id(v)) for n, v in tables.HANDLERS.items()], [id(f) for f in tables.CHAIN],
-    sorted(id(k) for k in tables.KINDS), repr(vars(tables.HUB)), exits(), id(__import__),
+    sorted(id(k) for k in tables.KINDS), repr(vars(tables.HUB)), tables.HUB.greet(),
+    bool(tables.HUB), sorted(vars(tables.Hub)), sorted(vars(tables)), exits(), id(__import__),
     id(importlib._bootstrap._find_and_load), gc.isenabled(),
     sorted(linecache.cache), [t.name for t in threading.enumerate()],
     service.get(), session.name(), isinstance(session, service.Session),

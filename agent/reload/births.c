@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "cpython/collector.h"
+#include "remap/remap.h"
 
 static void *grown(void *items, size_t n, size_t *cap, size_t size)
 {
@@ -117,6 +118,69 @@ static int note_module(struct births *births, const struct aside *aside)
     return status;
 }
 
+/* --- functions that have no name in the module */
+
+struct functions {
+    const struct births *births;
+    PyObject **items; /* strong */
+    size_t n, cap;
+};
+
+static int collect_function(PyObject *object, void *arg)
+{
+    struct functions *functions = arg;
+
+    for (size_t i = 0; i < functions->births->n_dicts; i++) {
+        if (!runs_in(object, functions->births->dicts[i]))
+            continue;
+        functions->items =
+            grown(functions->items, functions->n, &functions->cap, sizeof *functions->items);
+        if (!functions->items) {
+            functions->n = 0;
+            return -1;
+        }
+        Py_IncRef(object);
+        functions->items[functions->n++] = object;
+    }
+    return 0;
+}
+
+static int note_function(struct births *births, PyObject *function)
+{
+    PyObject *module = PyObject_GetAttrString(function, "__module__");
+    PyObject *name = PyObject_GetAttrString(function, "__qualname__");
+    int status = -1;
+
+    if (module && name && is_str(module) && is_str(name))
+        status = add_birth(births, function, module, name, NULL);
+    else
+        PyErr_Clear();
+    Py_DecRef(module);
+    Py_DecRef(name);
+    return PyErr_Occurred() ? status : 0;
+}
+
+/* Lambdas, closures, functions that a decorator took away. */
+static int note_functions(struct births *births)
+{
+    struct functions functions = {.births = births};
+    struct pointer_set noted = {0};
+    int status = 0;
+
+    for (size_t i = 0; status == 0 && i < births->n; i++)
+        status = pointer_set_add(&noted, weakref_target(births->items[i].weak));
+    if (status == 0)
+        status = heap_visit(collect_function, &functions);
+    for (size_t i = 0; i < functions.n; i++) {
+        if (status == 0 && !pointer_set_has(&noted, functions.items[i]))
+            status = note_function(births, functions.items[i]);
+        Py_DecRef(functions.items[i]);
+    }
+    free(functions.items);
+    pointer_set_clear(&noted);
+    return status;
+}
+
 int births_note(struct births *births, const struct execution *e)
 {
     births->dicts = calloc(e->n_executed + 1, sizeof *births->dicts);
@@ -129,7 +193,7 @@ int births_note(struct births *births, const struct execution *e)
         if (note_module(births, &e->modules[i]) < 0)
             return -1;
     }
-    return 0;
+    return note_functions(births);
 }
 
 /* --- what is still there */

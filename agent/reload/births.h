@@ -18,7 +18,7 @@ struct births {
     struct birth *items;
     size_t n, cap;
     struct pointer_set held; /* those that are held, for a first look */
-    PyObject **dicts; /* the execution's dicts: compared only, they may be gone */
+    PyObject **dicts;        /* the execution's dicts: compared only, they may be gone */
     size_t n_dicts;
 };
 

@@ -11,9 +11,9 @@
 
 /* One thing to be done. */
 struct removal {
-    PyObject *container;
-    PyObject *key;   /* of a dict, or element of a set; NULL: a list */
-    PyObject *value; /* what the dict had there before; NULL: the entry was not there */
+    PyObject *container; /* a class, too: its dict is not to be changed past it */
+    PyObject *key;       /* of a dict, or element of a set; NULL: a list */
+    PyObject *value;     /* what the dict had there before; NULL: the entry was not there */
 };
 
 struct search {
@@ -21,6 +21,7 @@ struct search {
     const struct contents *contents;
     struct removal *found;
     size_t n, cap;
+    struct pointer_set class_dicts;
 };
 
 static int add_removal(struct search *search, PyObject *container, PyObject *key, PyObject *value)
@@ -76,7 +77,8 @@ static size_t find_value(const struct search *search, PyObject *const *known, si
     return 0;
 }
 
-static int search_entry(struct search *search, PyObject *dict, PyObject *key, PyObject *value)
+static int search_entry(struct search *search, PyObject *owner, PyObject *dict, PyObject *key,
+                        PyObject *value)
 {
     const struct birth *born_key = find_birth(search->births, key);
     bool stray = is_stray(search->births, key) || is_stray(search->births, value);
@@ -87,17 +89,18 @@ static int search_entry(struct search *search, PyObject *dict, PyObject *key, Py
         return 0;
     known = contents_of(search->contents, dict, &n);
     if (!known)
-        return stray ? add_removal(search, dict, key, NULL) : 0;
+        return stray ? add_removal(search, owner, key, NULL) : 0;
     if (born_key && born_key->old)
         at = count(known, n, 2, born_key->old) && !dict_lookup(dict, born_key->old);
     else if (!is_birth(search->births, key))
         at = find_value(search, known, n, key);
-    if (at && !born_key && contents_kept(search->contents, known[at]))
-        return add_removal(search, dict, key, known[at]);
-    return at && !stray ? 0 : add_removal(search, dict, key, NULL);
+    if (at && !born_key && (known[at] == Py_None || contents_kept(search->contents, known[at])))
+        return add_removal(search, owner, key, known[at]);
+    return at && !stray ? 0 : add_removal(search, owner, key, NULL);
 }
 
-static int search_dict(struct search *search, PyObject *dict)
+/* `owner`: the dict, or the class that it belongs to. */
+static int search_dict(struct search *search, PyObject *owner, PyObject *dict)
 {
     PyObject *key, *value;
     Py_ssize_t position = 0;
@@ -106,7 +109,7 @@ static int search_dict(struct search *search, PyObject *dict)
     if (is_ours(search, dict))
         return 0;
     while (status == 0 && PyDict_Next(dict, &position, &key, &value))
-        status = search_entry(search, dict, key, value);
+        status = search_entry(search, owner, dict, key, value);
     return status;
 }
 
@@ -195,10 +198,22 @@ static void remove_from_list(const struct search *search, PyObject *list)
 
 /* --- all */
 
-static int search_object(PyObject *object, void *search)
+static int note_class_dict(PyObject *object, void *arg)
 {
+    struct search *search = arg;
+
+    return is_heap_class(object) ? pointer_set_add(&search->class_dicts, class_dict(object)) : 0;
+}
+
+static int search_object(PyObject *object, void *arg)
+{
+    struct search *search = arg;
+
+    if (is_heap_class(object))
+        return search_dict(search, object, class_dict(object));
     if (is_dict(object))
-        return search_dict(search, object);
+        return pointer_set_has(&search->class_dicts, object) ? 0
+                                                             : search_dict(search, object, object);
     if (is_list(object))
         return search_list(search, object);
     if (PyType_IsSubtype(type_of(object), &PySet_Type))
@@ -210,6 +225,8 @@ static void take_out(const struct search *search, const struct removal *removal)
 {
     if (!removal->key)
         remove_from_list(search, removal->container);
+    else if (is_type(removal->container))
+        PyType_Type.tp_setattro(removal->container, removal->key, removal->value);
     else if (removal->value)
         PyDict_SetItem(removal->container, removal->key, removal->value);
     else if (PyType_IsSubtype(type_of(removal->container), &PyODict_Type))
@@ -224,8 +241,10 @@ static void take_out(const struct search *search, const struct removal *removal)
 int strays_remove(const struct births *births, const struct contents *contents)
 {
     struct search search = {.births = births, .contents = contents};
-    int status = heap_visit(search_object, &search);
+    int status = heap_visit(note_class_dict, &search);
 
+    if (status == 0)
+        status = heap_visit(search_object, &search);
     for (size_t i = 0; i < search.n; i++) {
         if (status == 0)
             take_out(&search, &search.found[i]);
@@ -234,5 +253,6 @@ int strays_remove(const struct births *births, const struct contents *contents)
         Py_DecRef(search.found[i].value);
     }
     free(search.found);
+    pointer_set_clear(&search.class_dicts);
     return status;
 }
