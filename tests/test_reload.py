@@ -31,6 +31,8 @@ class Hub:
         self.late = {}
         self.topics = {"a": [], "b": {None: []}}
         self.callback = {"done": None}
+        self.on_error = len
+        self.on_start = lambda: "start"
 
     def greet(self):
         return "greeted"
@@ -109,6 +111,9 @@ tables.Hub.greet = lambda self: "not greeted"
 tables.Hub.other = plain
 tables.Hub.__len__ = lambda self: 0
 tables.plain = plain
+tables.HUB.on_error = tables.HUB.on_start = plain
+tables.HUB.on_end = tables.HUB.on_exit = plain
+tables.HUB.on_exit = lambda: plain
 tables.HUB.greet(), len(tables.HUB)
 '''
 FAILURES = {
@@ -134,7 +139,7 @@ WHAT_MUST_STAY = """(
     sorted(sys.modules), sorted(vars(fresh)), sorted(vars(sys.modules['service'])), list(sys.path),
     [(n, id(v)) for n, v in sorted(vars(service).items()) if n != '__builtins__'],
     [(n, id(v)) for n, v in tables.HANDLERS.items()], [id(f) for f in tables.CHAIN],
-    sorted(id(k) for k in tables.KINDS), repr(vars(tables.HUB)), tables.HUB.greet(),
+    sorted(id(k) for k in tables.KINDS), hub(), tables.HUB.greet(),
     bool(tables.HUB), sorted(vars(tables.Hub)), sorted(vars(tables)), exits(), id(__import__),
     id(importlib._bootstrap._find_and_load), gc.isenabled(),
     sorted(linecache.cache), [t.name for t in threading.enumerate()],
@@ -142,6 +147,10 @@ WHAT_MUST_STAY = """(
 )"""
 
 EXITS = """
+def hub():
+    names = "late", "topics", "callback", "on_error", "on_start", "on_end", "on_exit"
+    return [(name, repr(getattr(tables.HUB, name, "missing"))) for name in names]
+
 import atexit
 class Probe:
     def __eq__(self, other):

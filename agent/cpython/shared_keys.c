@@ -59,6 +59,25 @@ static PyObject *const *values_of(const PyObject *o)
     return NULL;
 }
 
+/* struct _dictvalues, behind what tp_basicsize covers (_PyObject_InlineValues of
+ * Include/internal/pycore_object.h, 3.13 to 3.15). */
+struct inline_values {
+    uint8_t capacity, size, embedded, valid;
+    PyObject *values[];
+};
+
+static PyObject *const *inline_values_of(const PyObject *o)
+{
+    enum { INLINE_VALUES = 1 << 2 };
+    const struct inline_values *values;
+
+    if (cpython_minor() < 13 || !type_has(type_of(o), INLINE_VALUES))
+        return NULL;
+    values = (const struct inline_values *)((const char *)o + type_of(o)->tp_basicsize);
+    return values->valid && values->capacity >= shared_keys_count(type_of(o)) ? values->values
+                                                                              : NULL;
+}
+
 /* An instance is given an attribute; name and value must be found where they are looked for. */
 static bool try_layout(void)
 {
@@ -69,11 +88,12 @@ static bool try_layout(void)
 
     if (instance && name && PyObject_GenericSetAttr(instance, name, Py_None) == 0) {
         keys_offset = find_offset(class);
-        found =
-            keys_offset && keys_of((PyTypeObject *)class) &&
-            shared_keys_count((PyTypeObject *)class) == 1 &&
-            shared_keys_name((PyTypeObject *)class, 0) == name &&
-            (cpython_minor() >= 13 || (values_of(instance) && values_of(instance)[0] == Py_None));
+        found = keys_offset && keys_of((PyTypeObject *)class) &&
+                shared_keys_count((PyTypeObject *)class) == 1 &&
+                shared_keys_name((PyTypeObject *)class, 0) == name &&
+                (cpython_minor() >= 13
+                     ? inline_values_of(instance) && inline_values_of(instance)[0] == Py_None
+                     : values_of(instance) && values_of(instance)[0] == Py_None);
     }
     PyErr_Clear();
     Py_DecRef(instance);
@@ -118,4 +138,14 @@ PyObject *const *shared_keys_values(PyObject *o)
     return type_has(type_of(o), MANAGED_DICT) && shared_keys_known() && keys_of(type_of(o))
                ? values_of(o)
                : NULL;
+}
+
+PyObject *const *shared_keys_any_values(PyObject *o)
+{
+    PyObject *const *values = shared_keys_values(o);
+
+    if (values || !type_has(type_of(o), Py_TPFLAGS_HEAPTYPE) || !shared_keys_known() ||
+        !keys_of(type_of(o)))
+        return values;
+    return inline_values_of(o);
 }

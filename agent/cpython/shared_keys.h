@@ -18,4 +18,8 @@ PyObject *shared_keys_name(PyTypeObject *class, size_t index);
  * in a dict, or in the instance. */
 PyObject *const *shared_keys_values(PyObject *object);
 
+/* The same where they are in the instance as well (from 3.13 on).  They may be a dict's too then.
+ */
+PyObject *const *shared_keys_any_values(PyObject *object);
+
 #endif

@@ -6,6 +6,7 @@
 
 #include "cpython/gc_objects.h"
 #include "cpython/introspect.h"
+#include "cpython/shared_keys.h"
 
 /* Registries are near the modules, and small: what is larger, or beyond, is data.  A walk to the
  * bound takes some 40 ms. */
@@ -80,7 +81,8 @@ static int find_classes(struct walk *walk, const struct execution *e)
 static bool is_to_be_kept(const struct walk *walk, PyObject *value)
 {
     return type_of(value) == &PyFunction_Type || type_of(value) == &PyMethod_Type ||
-           is_type(value) || pointer_set_has(&walk->classes, (PyObject *)type_of(value));
+           type_of(value) == &PyCFunction_Type || is_type(value) ||
+           pointer_set_has(&walk->classes, (PyObject *)type_of(value));
 }
 
 static int keep(struct walk *walk, PyObject *key, PyObject *value)
@@ -134,13 +136,32 @@ static int note_set(struct walk *walk, PyObject *set)
     return 0;
 }
 
-static int note(struct walk *walk, PyObject *container)
+/* An instance that has no dict yet. */
+static int note_attributes(struct walk *walk, PyObject *instance, PyObject *const *values)
+{
+    size_t n = shared_keys_count(type_of(instance));
+
+    for (size_t i = 0; i < n; i++) {
+        PyObject *name = shared_keys_name(type_of(instance), i);
+
+        if (values[i] &&
+            (add_word(walk->contents, name) < 0 || add_word(walk->contents, values[i]) < 0 ||
+             keep(walk, name, values[i]) < 0))
+            return -1;
+    }
+    return 0;
+}
+
+/* `values`: shared_keys_any_values of what is neither dict, list nor set. */
+static int note(struct walk *walk, PyObject *container, PyObject *const *values)
 {
     struct contents *c = walk->contents;
     struct record record = {.container = container, .first = c->n_words};
     int status;
 
-    if (is_dict(container))
+    if (values)
+        status = note_attributes(walk, container, values);
+    else if (is_dict(container))
         status = note_dict(walk, container);
     else if (is_list(container))
         status = note_list(walk, container);
@@ -186,10 +207,11 @@ static int visit(struct walk *walk, PyObject *object)
 {
     traverseproc traverse = type_of(object)->tp_traverse;
     Py_ssize_t n = entries(object);
+    PyObject *const *values = n < 0 ? shared_keys_any_values(object) : NULL;
 
     if (n > MAX_ENTRIES)
         return 0;
-    if (n >= 0 && note(walk, object) < 0)
+    if ((n >= 0 || values) && note(walk, object, values) < 0)
         return -1;
     return traverse ? traverse(object, see, walk) : 0;
 }
@@ -219,6 +241,7 @@ struct contents *contents_look(const struct execution *e, PyObject *kept)
     struct walk walk = {.contents = calloc(1, sizeof *walk.contents), .kept = kept};
     int status = -1;
 
+    shared_keys_known(); /* makes objects, if it is not known yet: before the walk */
     if (!walk.contents)
         PyErr_NoMemory();
     else if (find_classes(&walk, e) == 0)

@@ -15,8 +15,9 @@ struct contents;
 struct contents *contents_look(const struct execution *e, PyObject *kept);
 void contents_free(struct contents *);
 
-/* What is known of a dict, list or set: which were its keys or elements, or the entries of its
- * dict as key, value, key, value.  Only to be compared: they may be gone.  NULL: not known. */
+/* What is known of a dict, list or set, or of an instance that had no dict: its elements, or
+ * entries or attributes as key, value, key, value.  Only to be compared: they may be gone.  NULL:
+ * not known. */
 PyObject *const *contents_of(const struct contents *, PyObject *container, size_t *n);
 
 /* May the value that contents_of gave of a dict be used? */

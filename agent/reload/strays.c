@@ -7,11 +7,12 @@
 #include <stdlib.h>
 
 #include "cpython/introspect.h"
+#include "cpython/shared_keys.h"
 #include "remap/remap.h"
 
 /* One thing to be done. */
 struct removal {
-    PyObject *container; /* a class, too: its dict is not to be changed past it */
+    PyObject *container; /* or a class, whose dict is not to be changed past it, or an instance */
     PyObject *key;       /* of a dict, or element of a set; NULL: a list */
     PyObject *value;     /* what the dict had there before; NULL: the entry was not there */
 };
@@ -91,7 +92,8 @@ static int search_entry(struct search *search, PyObject *owner, PyObject *dict, 
     if (!known)
         return stray ? add_removal(search, owner, key, NULL) : 0;
     if (born_key && born_key->old)
-        at = count(known, n, 2, born_key->old) && !dict_lookup(dict, born_key->old);
+        at =
+            count(known, n, 2, born_key->old) && is_dict(dict) && !dict_lookup(dict, born_key->old);
     else if (!is_birth(search->births, key))
         at = find_value(search, known, n, key);
     if (at && !born_key && (known[at] == Py_None || contents_kept(search->contents, known[at])))
@@ -110,6 +112,21 @@ static int search_dict(struct search *search, PyObject *owner, PyObject *dict)
         return 0;
     while (status == 0 && PyDict_Next(dict, &position, &key, &value))
         status = search_entry(search, owner, dict, key, value);
+    return status;
+}
+
+/* The attributes of an instance that has no dict. */
+static int search_attributes(struct search *search, PyObject *instance, PyObject *const *values)
+{
+    size_t n = shared_keys_count(type_of(instance));
+    int status = 0;
+
+    for (size_t i = 0; status == 0 && i < n; i++) {
+        PyObject *name = shared_keys_name(type_of(instance), i);
+
+        if (values[i])
+            status = search_entry(search, instance, instance, name, values[i]);
+    }
     return status;
 }
 
@@ -208,6 +225,7 @@ static int note_class_dict(PyObject *object, void *arg)
 static int search_object(PyObject *object, void *arg)
 {
     struct search *search = arg;
+    PyObject *const *values;
 
     if (is_heap_class(object))
         return search_dict(search, object, class_dict(object));
@@ -218,23 +236,38 @@ static int search_object(PyObject *object, void *arg)
         return search_list(search, object);
     if (PyType_IsSubtype(type_of(object), &PySet_Type))
         return search_set(search, object);
-    return 0;
+    values = shared_keys_any_values(object);
+    return values ? search_attributes(search, object, values) : 0;
+}
+
+static void take_out_of_dict(PyObject *dict, PyObject *key, PyObject *value)
+{
+    if (value)
+        PyDict_SetItem(dict, key, value);
+    else if (PyType_IsSubtype(type_of(dict), &PyODict_Type))
+        PyODict_DelItem(dict, key);
+    else
+        PyDict_DelItem(dict, key);
 }
 
 static void take_out(const struct search *search, const struct removal *removal)
 {
-    if (!removal->key)
-        remove_from_list(search, removal->container);
-    else if (is_type(removal->container))
-        PyType_Type.tp_setattro(removal->container, removal->key, removal->value);
-    else if (removal->value)
-        PyDict_SetItem(removal->container, removal->key, removal->value);
-    else if (PyType_IsSubtype(type_of(removal->container), &PyODict_Type))
-        PyODict_DelItem(removal->container, removal->key);
-    else if (is_dict(removal->container))
-        PyDict_DelItem(removal->container, removal->key);
-    else
-        PySet_Discard(removal->container, removal->key);
+    PyObject *container = removal->container, *dict;
+
+    if (!removal->key) {
+        remove_from_list(search, container);
+    } else if (is_type(container)) {
+        PyType_Type.tp_setattro(container, removal->key, removal->value);
+    } else if (is_dict(container)) {
+        take_out_of_dict(container, removal->key, removal->value);
+    } else if (PyType_IsSubtype(type_of(container), &PySet_Type)) {
+        PySet_Discard(container, removal->key);
+    } else {
+        dict = instance_dict(container);
+        if (dict)
+            take_out_of_dict(dict, removal->key, removal->value);
+        Py_DecRef(dict);
+    }
     PyErr_Clear(); /* what is left is reported */
 }
 
