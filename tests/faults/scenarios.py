@@ -294,7 +294,9 @@ class KilledAtPoint(Killed):
 class StoppedMeanwhile(UnderLoad):
     """SIGSTOP arrives at a random instant: the target ends stopped, and goes on with SIGCONT."""
 
-    may_refuse_all = True
+    def __init__(self, load):
+        super().__init__(load)
+        self.may_refuse_all = True
 
     def attach(self, tally, subject, strict):
         target = subject.target
