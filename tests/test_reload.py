@@ -493,8 +493,8 @@ def test_code_that_only_works_in_the_main_thread(python, start):
     assert target.eval("signal.getsignal(signal.SIGUSR2) is mod.handler") is True
 
 
-def test_a_main_thread_that_is_blocked(python, start):
-    target = start(python, {"mod.py": MAIN_ONLY % 1, "app.py": "import mod, signal\n" + BLOCKED})
+def test_a_main_thread_that_is_blocked(any_python, start):
+    target = start(any_python, {"mod.py": MAIN_ONLY % 1, "app.py": "import mod, signal\n" + BLOCKED})
     target.wait_eval("lock.locked()")
     target.edit("mod.py", MAIN_ONLY % 2)
     done = target.attach("mod")

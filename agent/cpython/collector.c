@@ -55,13 +55,13 @@ static int call(PyObject *function)
 /* The collector's lists are not whole while a thread that collects lets the GIL go, in a finalizer
  * or a callback.  A program that collects all the time is at it for nearly all of the time: the
  * moments in between are waited for.  Without an injector it may be this very thread that
- * collects, so then for three seconds at most. */
+ * collects, so then for a second at most. */
 static void wait_for_its_end(void)
 {
-    enum { PATIENCE = 3000 };
+    enum { PATIENCE_MS = 1000 };
     const struct timespec moment = {0, 1000000};
 
-    for (int i = 0; (i < PATIENCE || job_has_injector()) && gc_collecting() && !job_cancelled();
+    for (int i = 0; (i < PATIENCE_MS || job_has_injector()) && gc_collecting() && !job_cancelled();
          i++) {
         PyThreadState *thread = PyEval_SaveThread();
 

@@ -65,10 +65,10 @@ LOADS = {
     "C calls keep the GIL, 10 s": Load("hold.py", "10000", refusals=True,
                                        options=["--timeout=0.5"], late_start=10, slow=True),
 }
-LOADS.update({"idle in " + name: Load("wait.py", name, "300", late_us=20000)
+LOADS.update({"idle in " + name: Load("wait.py", name, "100", late_us=20000)
               for name in TIMED})
-LOADS.update({"idle in " + name: Load("wait.py", name, "300") for name in WOKEN})
-LOADS["idle in Python's sleep"] = Load("wait.py", "sleep", "300")
+LOADS.update({"idle in " + name: Load("wait.py", name, "100") for name in WOKEN})
+LOADS["idle in Python's sleep"] = Load("wait.py", "sleep", "100")
 LOADS["idle in child"].descriptors = False
 for name in ("sigtimedwait", "sigwait"):
     LOADS["idle in " + name].signals = False  # it looks at its mask itself
