@@ -55,6 +55,39 @@ STATE = [
         assert PAIRS == [(0, 0), (1, 3)] and mod.FIRST is mod.SECOND and mod.SECOND == [2]
         assert RIGHT == [2] and mod.RIGHT is RIGHT
         '''),
+    case("names_of_one_assignment", '''
+        import collections, threading
+        def pair():
+            return [1], {{[2]||[3]}}
+        cache, LIMITS = {}, {{[1]||[2]}}
+        size, connection, count = {{1||2}}, None, 0
+        locks, STEPS, seen = threading.Lock(), [{{1||2}}], set()
+        a, b, c, d = {}, [{{1||2}}] if cache is None else {{[3]||[4]}}, dict(), collections.Counter()
+        both, (one, two) = [], ({}, {{[1]||[2]}})
+        left, right = pair()
+        {{alone = []||alone, other = [], dict()}}
+        class Stats:
+            hits, step = 0, {{1||2}}
+        def work():
+            global connection, count
+            connection = object()
+            count += 1
+            cache["k"] = seen.add(1)
+            a["x"] = c["x"] = d["x"] = 1
+            alone.append(1)
+            Stats.hits += 1
+        ''', '''
+        import mod
+        mod.work()
+        lock, connection = mod.locks, mod.connection
+        ''', '''
+        assert mod.cache == {"k": None} and mod.LIMITS == [2]
+        assert (mod.size, mod.connection, mod.count) == (2, connection, 1)
+        assert mod.locks is lock and mod.STEPS == [2] and mod.seen == {1}
+        assert mod.a == mod.c == dict(mod.d) == {"x": 1} and mod.b == [4]
+        assert mod.two == [2] and mod.alone == [1] and mod.other == {}
+        assert (mod.Stats.hits, mod.Stats.step) == (1, 2)
+        '''),
     case("initialiser_made_of_a_changed_constant", '''
         SIZE = {{2||4}}
         SLOTS = [None] * SIZE

@@ -70,6 +70,7 @@ static const struct {
     {"CALL_METHOD", OP_CALL},
     {"CALL", OP_CALL},
     {"CALL_KW", OP_CALL},
+    {"BUILD_TUPLE", OP_BUILD_TUPLE},
     {"BUILD_LIST", OP_BUILD_LIST},
     {"BUILD_MAP", OP_BUILD_MAP},
     {"BUILD_SET", OP_BUILD_SET},

@@ -29,6 +29,7 @@ enum op_kind {
     OP_MAKE_FUNCTION,
     OP_BUILD_CLASS,
     OP_CALL,
+    OP_BUILD_TUPLE,
     OP_BUILD_LIST,
     OP_BUILD_SET,
     OP_BUILD_MAP,

@@ -246,6 +246,12 @@ static PyObject *literals_of(const struct body *body, const struct binding *bind
 {
     PyObject *list = PyList_New(0);
 
+    if (list && binding->constant) {
+        if (PyList_Append(list, binding->constant) == 0)
+            return list;
+        Py_DecRef(list);
+        return NULL;
+    }
     for (size_t i = binding->first; list && i < binding->first + binding->n; i++) {
         PyObject *value = body->code.at[i].value;
         int status = 0;

@@ -266,7 +266,7 @@ static void read_instruction(struct reader *reader, size_t at, size_t after)
 static int read_empty(struct reader *reader, const struct binding *binding)
 {
     enum display_kind kind = DISPLAY_LIST;
-    size_t last = binding->first + binding->n - 1;
+    size_t last = binding->first + binding->n;
 
     for (size_t i = binding->first; i < last; i++) {
         const struct instruction *in = &reader->code->at[i];
@@ -282,7 +282,7 @@ static int read_empty(struct reader *reader, const struct binding *binding)
 
 static int read_all(struct reader *reader, const struct binding *binding)
 {
-    size_t last = binding->first + binding->n - 1; /* the store */
+    size_t last = binding->first + binding->n;
     int base = reader->code->at[binding->first].depth;
 
     if (binding->kind == BINDS_EMPTY)

@@ -69,6 +69,94 @@ static size_t expression_start(const struct bytecode *code, size_t store)
     return first;
 }
 
+/* --- a, b = x, y */
+
+/* The first store of `n` in a row, of which `store` is one. */
+static size_t first_of_row(const struct bytecode *code, size_t store, size_t *n)
+{
+    size_t first = store, last = store;
+
+    while (first > 0 && code->at[first - 1].kind == OP_STORE_NAME)
+        first--;
+    while (last + 1 < code->n && code->at[last + 1].kind == OP_STORE_NAME)
+        last++;
+    *n = last + 1 - first;
+    return first;
+}
+
+/* Do the instructions before `at` turn round the `n` upper values of the stack?  SWAP n; to 3.10
+ * ROT_TWO, or ROT_THREE and ROT_TWO.  Returns how many, or 0. */
+static size_t count_turns(const struct bytecode *code, size_t at, size_t n)
+{
+    size_t turns = 0;
+
+    while (turns < 2 && at > turns && code->at[at - turns - 1].kind == OP_SHUFFLE &&
+           code->at[at - turns - 1].depth == code->at[at].depth)
+        turns++;
+    if (turns == 0 || n > 3)
+        return 0;
+    if (code->at[at - 1].arg)
+        return code->at[at - 1].arg == (int)n ? 1 : 0;
+    return n == turns + 1 ? turns : 0;
+}
+
+/* Where the values end that the row of `n` stores at `at` takes one by one from a display of the
+ * same length; 0: it does not. */
+static size_t values_end(const struct bytecode *code, size_t at, size_t n)
+{
+    const struct instruction *unpack = &code->at[at - 1], *build = &code->at[at - 2];
+    size_t turns;
+
+    if (n < 2 || at < 2)
+        return 0;
+    if (unpack->kind == OP_SHUFFLE && unpack->arg == (int)n &&
+        code->at[at].depth == unpack->depth + (int)n - 1)
+        return build->kind == OP_BUILD_TUPLE && build->arg == (int)n ? at - 2 : 0;
+    turns = count_turns(code, at, n);
+    return turns ? at - turns : 0;
+}
+
+/* The item of the constant tuple that the row of stores unpacks, or NULL. */
+static PyObject *unpacked_constant(const struct bytecode *code, size_t at, size_t n, size_t index)
+{
+    PyObject *tuple = at >= 2 ? code->at[at - 2].value : NULL;
+
+    if (n < 2 || !tuple || code->at[at - 2].kind != OP_LOAD_CONST ||
+        type_of(tuple) != &PyTuple_Type || PyTuple_Size(tuple) != (Py_ssize_t)n ||
+        code->at[at - 1].kind != OP_SHUFFLE || code->at[at - 1].arg != (int)n ||
+        code->at[at].depth != code->at[at - 1].depth + (int)n - 1)
+        return NULL;
+    return PyTuple_GetItem(tuple, (Py_ssize_t)index);
+}
+
+/* Finds the value of binding->store if it is one of several in one statement. */
+static bool find_paired(const struct bytecode *code, struct binding *binding)
+{
+    size_t n, at = first_of_row(code, binding->store, &n), index = binding->store - at;
+    size_t end = values_end(code, at, n), first;
+
+    binding->constant = unpacked_constant(code, at, n, index);
+    if (binding->constant) {
+        binding->kind = BINDS_CONSTANT;
+        binding->first = at - 2;
+        binding->n = 1;
+        return true;
+    }
+    if (!end)
+        return false;
+    for (size_t i = n; i-- > index; end = first) {
+        int depth = code->at[at].depth - (int)(n - i);
+
+        first = start_at_depth(code, end - 1, depth);
+        first = extend_over_jumps(code, first, end);
+        if (code->at[first].depth != depth)
+            return false;
+        binding->first = first;
+        binding->n = end - first;
+    }
+    return true;
+}
+
 static bool is_code(PyObject *object)
 {
     return object && type_of(object) == &PyCode_Type;
@@ -206,7 +294,7 @@ static void classify_made(const struct bytecode *code, struct binding *binding, 
 
 static void classify(const struct bytecode *code, struct binding *binding)
 {
-    size_t first = binding->first, last = first + binding->n - 1;
+    size_t first = binding->first, last = first + binding->n;
     const struct instruction *in = &code->at[first];
 
     binding->kind = BINDS_VALUE;
@@ -268,9 +356,13 @@ int body_read(PyObject *code, struct body *body)
         if (body->code.at[i].kind != OP_STORE_NAME || !body->code.at[i].name)
             continue;
         binding->name = body->code.at[i].name;
-        binding->first = expression_start(&body->code, i);
-        binding->n = i + 1 - binding->first;
-        classify(&body->code, binding);
+        binding->store = i;
+        if (!find_paired(&body->code, binding)) {
+            binding->first = expression_start(&body->code, i);
+            binding->n = i - binding->first;
+        }
+        if (!binding->constant)
+            classify(&body->code, binding);
         body->n++;
     }
     if (index_bindings(body) == 0)
@@ -345,8 +437,11 @@ int body_same_but_lambdas(const struct body *old, const struct body *new_, PyObj
     for (; a && b; a = next_binding(old, a), b = next_binding(new_, b)) {
         if (a->n != b->n)
             return 0;
-        same =
-            bytecode_same_but_lambdas(&old->code, a->first, &new_->code, b->first, a->n, lambdas);
+        if (a->constant && b->constant)
+            same = constant_same(a->constant, b->constant);
+        else
+            same = bytecode_same_but_lambdas(&old->code, a->first, &new_->code, b->first, a->n,
+                                             lambdas);
         if (same != 1)
             return same;
     }

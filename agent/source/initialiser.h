@@ -11,7 +11,7 @@
 
 enum binding_kind {
     BINDS_VALUE,
-    BINDS_CONSTANT,  /* name = <constant> */
+    BINDS_CONSTANT,  /* name = <constant>; also one of a tuple that is unpacked */
     BINDS_EMPTY,     /* name = {}, [], set(), dict(), list() */
     BINDS_ALIAS,     /* name = other, name = module.other: makes nothing */
     BINDS_FUNCTION,  /* def name */
@@ -23,7 +23,8 @@ enum binding_kind {
 struct binding {
     PyObject *name; /* borrowed from the code */
     enum binding_kind kind;
-    size_t first, n;    /* instructions, the store included */
+    size_t first, n;    /* the instructions that make the value */
+    size_t store;       /* the one that binds it */
     PyObject *constant; /* BINDS_CONSTANT, if it is an object of the code: borrowed */
     ptrdiff_t next;     /* index of the next binding of the name, or -1 */
     PyObject *body;     /* BINDS_FUNCTION, BINDS_CLASS, BINDS_DECORATED: its code; borrowed */

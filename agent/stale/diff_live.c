@@ -171,7 +171,7 @@ static int is_unconditional(const struct body *body, const struct binding *bindi
     int result = 1;
 
     for (size_t i = 0; i < binding->first; i++) {
-        if (body->code.at[i].target >= (ptrdiff_t)(binding->first + binding->n))
+        if (body->code.at[i].target > (ptrdiff_t)binding->store)
             return 0;
     }
     if (cpython_minor() < 11)
