@@ -176,6 +176,19 @@ def test_attach_and_list_stale(python, edited):
     check_reloaded(target)
 
 
+def test_stripped_interpreter(any_python, start, tmp_path):
+    """gdb knows no name of it but the exported ones."""
+    program = shutil.copy(any_python.executable, tmp_path / "stripped")
+    subprocess.run(["strip", "--strip-all", program], check=True)
+    target = start(program, FILES)
+    target.edit("mod.py", NEW_MODULE)
+    output = gdb("info symbol Py_BytesMain", "info functions subtype_dealloc",
+                 "pyhot list-stale", "pyhot attach mod", pid=target.pid)
+    assert "Py_BytesMain in section" in output and "\tsubtype_dealloc" not in output, output
+    assert "mod  stale" in output and "mod reloaded in %d" % target.pid in output, output
+    check_reloaded(target)
+
+
 @pytest.mark.parametrize("setting", ["scheduler-locking on", "scheduler-locking step"])
 def test_scheduler_locking_is_kept(setting, any_python, edited):
     target = edited(any_python)
