@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -193,10 +194,23 @@ static struct error *explain_unprivileged(const struct target *target,
     return explain_rest(target, us);
 }
 
+static bool is_pyhot(pid_t pid)
+{
+    struct proc_stat stat;
+
+    return !proc_stat(pid, &stat) && !strcmp(stat.command, "pyhot");
+}
+
 struct error *target_explain_tracer(const struct target *target)
 {
+    enum { PATIENCE_MS = 2000 };
+    const struct timespec moment = {0, 1000000};
     pid_t tracer = find_tracer(target);
 
+    for (int i = 0; i < PATIENCE_MS && tracer && is_pyhot(tracer); i++) {
+        nanosleep(&moment, NULL);
+        tracer = find_tracer(target);
+    }
     return tracer ? explain_tracer(target, tracer) : NULL;
 }
 

@@ -61,7 +61,8 @@ struct error *target_read(const struct target *, uint64_t address, void *buffer,
 /* Explains an EPERM of ptrace or process_vm_readv on this process, with the remedy. */
 struct error *target_explain_eperm(const struct target *) __attribute__((warn_unused_result));
 
-/* Names the tracer of one of its threads; NULL if none has one (any more). */
+/* Names the tracer of one of its threads; NULL if none has one (any more).  Another pyhot traces
+ * for some milliseconds only: that is waited for, two seconds at most. */
 struct error *target_explain_tracer(const struct target *) __attribute__((warn_unused_result));
 
 #endif
