@@ -472,6 +472,49 @@ def test_a_default_factory_that_fails_is_reported(any_python, start):
         == ([2, 3], [[], []])
 
 
+ATTRS = """
+import attr
+
+@attr.define
+class Slots:
+    x: int
+    {fields}
+    def kind(self):
+        return "{version}", super().__repr__()[:4]
+
+@attr.s
+class Plain:
+    x = attr.ib()
+    {attributes}
+
+@attr.frozen
+class Frozen(Slots):
+    z: int = 0
+"""
+
+
+def test_new_fields_of_attrs_classes(any_python, start):
+    """attrs makes a class with slots a second time, from the namespace of the first."""
+    attr = pytest.importorskip("attr")
+    target = start(any_python, {
+        "mod.py": ATTRS.format(version="old", fields="", attributes=""),
+        "app.py": "import os, sys\nsys.path.append(%r)\nimport mod\n"
+                  "held = [mod.Slots(1), mod.Plain(2), mod.Frozen(3)]\n"
+                  % os.path.dirname(os.path.dirname(attr.__file__)) + IDLE})
+    target.edit("mod.py", ATTRS.format(
+        version="new",
+        fields="y: list = attr.Factory(list)\n    w: int = attr.field(init=False)\n"
+               "    @w.default\n    def _w(self):\n        return self.x * 2\n",
+        attributes="y = attr.ib(default=5); n = attr.ib(kw_only=True)"))
+    target.reload("mod")
+    assert target.eval("[(o.x, o.y, getattr(o, 'w', None)) for o in held]") \
+        == [(1, [], 2), (2, 5, None), (3, [], 6)]
+    assert target.eval("held[0].kind(), repr(held[2]), held[0] == mod.Slots(1, [])") \
+        == (("new", "<mod"), "Frozen(x=3, y=[], w=6, z=0)", True)
+    assert target.eval("hasattr(held[1], 'n'), [type(o) is getattr(mod, type(o).__name__)"
+                       " for o in held]") == (False, [True] * 3)
+
+
 def test_a_hook_that_refuses(python, start):
     target = start(python, {"mod.py": "def __pyhot_before__():\n    raise OSError('not now')\n"
                                       "X = 1\n", "app.py": "import mod\n" + IDLE})

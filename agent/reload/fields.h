@@ -1,12 +1,12 @@
-/* Fields that a dataclass has gained: instances that were made before get their defaults.
- * GIL held for every call. */
+/* Fields that a dataclass, or a class of attrs, has gained: instances that were made before get
+ * their defaults. GIL held for every call. */
 #ifndef PYHOT_FIELDS_H
 #define PYHOT_FIELDS_H
 
 #include "cpython/api.h"
 
 /* The names of the fields of `new_class` that `old_class` has not: new list of str, empty unless
- * both are dataclasses; NULL with an exception.  Runs no Python code. */
+ * both have fields; NULL with an exception.  Runs no Python code. */
 PyObject *fields_added(PyObject *old_class, PyObject *new_class);
 
 /* After the commit: gives `object`, whose class is the new one, those of the fields `names` that
