@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "cpython/introspect.h"
+
 enum edit_kind {
     EDIT_DICT,
     EDIT_LIST,
@@ -106,27 +108,6 @@ static int add_edit(struct plan *plan, enum edit_kind kind, PyObject *container,
     Py_IncRef(key);
     Py_IncRef(value);
     return 0;
-}
-
-/* Does hashing `key`, and comparing it with an equal one, stay in C? */
-static bool is_plain_key(PyObject *key)
-{
-    PyTypeObject *type = type_of(key);
-
-    if (type == &PyTuple_Type) {
-        for (Py_ssize_t i = 0; i < PyTuple_Size(key); i++) {
-            if (!is_plain_key(PyTuple_GetItem(key, i)))
-                return false;
-        }
-        return true;
-    }
-    /* Hashed and compared by identity: functions, plain classes, most instances. */
-    if (type->tp_hash == PyBaseObject_Type.tp_hash &&
-        type->tp_richcompare == PyBaseObject_Type.tp_richcompare)
-        return true;
-    return type == &PyUnicode_Type || type == &PyLong_Type || type == &PyBytes_Type ||
-           type == &PyFloat_Type || type == &PyBool_Type || type == &PyComplex_Type ||
-           type == &PyCode_Type || key == Py_None;
 }
 
 static int check_key(PyObject *key)
