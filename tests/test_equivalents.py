@@ -365,6 +365,65 @@ CLASSES = [
                 return self.x * {{2||20}}
         ''', "import mod; p = mod.P(2)", "assert p.double() == 40 and type(p) is mod.P",
          since=(3, 10)),
+    case("keys_that_are_hashed_in_another_way", '''
+        from dataclasses import dataclass
+        @dataclass(frozen=True)
+        class Point:
+            x: int
+            {{||y: int = 7}}
+        class Named:
+            def __init__(self, name):
+                self.name = name
+            def key(self):
+                return {{self.name||self.name.upper()}}
+            def __hash__(self):
+                return hash(self.key())
+            def __eq__(self, other):
+                return self.key() == other.key()
+        class Gains:
+            pass
+            {{||def __hash__(self):
+                return 5}}
+        class Slots:
+            __slots__ = ("n"{{||, "m"}},)
+            def __init__(self, n):
+                self.n = n
+            def __hash__(self):
+                return {{self.n||-self.n}}
+            def __eq__(self, other):
+                return self.n == other.n
+        ''', '''
+        import collections, weakref
+        import mod
+        class Sub(mod.Named):
+            pass
+        keys = ([mod.Point(n) for n in range(40)] + [mod.Named("a%d" % n) for n in range(40)] +
+                [Sub("sub")] + [mod.Gains() for n in range(3)])
+        plain = {key: n for n, key in enumerate(keys)}
+        ordered = collections.OrderedDict(plain)
+        members, frozen = set(keys), frozenset(keys)
+        tuples = {("t", (key, n)): n for n, key in enumerate(keys)}
+        sets = {frozenset([key, 1]): n for n, key in enumerate(keys)}
+        weak = weakref.WeakKeyDictionary((key, n) for n, key in enumerate(keys))
+        slots = {mod.Slots(n): n for n in range(50)}
+        views = iter(plain)
+        next(views)
+        ''', '''
+        for table in (plain, ordered, weak):
+            assert [table.get(key) for key in keys] == list(range(len(keys)))
+            assert len(table) == len(keys) and list(table) == keys
+        assert all(key in members and key in frozen for key in keys)
+        assert mod.Point(3) in plain and mod.Named("A3") in members and len(members) == len(keys)
+        assert [tuples[("t", (key, n))] for n, key in enumerate(keys)] == list(range(len(keys)))
+        assert [sets[frozenset([key, 1])] for key in keys] == list(range(len(keys)))
+        assert [slots[mod.Slots(n)] for n in range(50)] == list(range(50))
+        ordered.move_to_end(keys[0])
+        assert ordered.popitem() == (keys[0], 0) and plain.pop(keys[1]) == 1
+        del weak[keys[2]], sets[frozenset([keys[5], 1])]
+        members.remove(keys[3])
+        plain[keys[1]] = 1
+        assert len(plain) == len(keys) and hash(frozen) == hash(frozenset(keys))
+        '''),
     case("dataclass_gains_fields", '''
         from dataclasses import dataclass, field
         from typing import ClassVar

@@ -472,6 +472,20 @@ def test_a_default_factory_that_fails_is_reported(any_python, start):
         == ([2, 3], [[], []])
 
 
+def test_a_hash_that_fails_is_reported(any_python, start):
+    text = "class Key:\n    def __init__(self, n):\n        self.n = n\n" \
+           "    def __hash__(self):\n        return %s\n"
+    target = start(any_python, {"mod.py": text % "self.n", "app.py":
+                                "import mod\nkeys = [mod.Key(n) for n in range(4)]\n"
+                                "table = {key: key.n for key in keys}\n" + IDLE})
+    target.edit("mod.py", text % "10 // (self.n - 2)")
+    done = target.attach("mod")
+    module = done.report["modules"][0]
+    assert done.returncode == 5 and module["result"] == "reloaded"
+    assert module["error"]["type"] == "ZeroDivisionError", module
+    assert target.eval("[table[key] for key in keys if key.n != 2], len(table)") == ([0, 1, 3], 4)
+
+
 ATTRS = """
 import attr
 

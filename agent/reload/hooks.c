@@ -6,6 +6,7 @@
 
 #include "failure.h"
 #include "fields.h"
+#include "hashes.h"
 
 enum { MAX_NESTING = 8 };
 
@@ -31,6 +32,7 @@ struct past {
 
 struct hooks {
     PyObject *holder; /* list: all strong references */
+    PyObject *hashed; /* list of module's name, class: those that hash in another way */
     struct past *pasts;
     size_t n_pasts;
     struct upgrade *upgrades;
@@ -89,6 +91,13 @@ static bool has_upgrade_hook(PyObject *class)
     return found;
 }
 
+static int note_hash(struct hooks *hooks, PyObject *module, PyObject *old, PyObject *new_)
+{
+    if (!hashes_change(old, new_))
+        return 0;
+    return PyList_Append(hooks->hashed, module) < 0 ? -1 : PyList_Append(hooks->hashed, new_);
+}
+
 static int find_class(struct hooks *hooks, PyObject *module, PyObject *old, PyObject *new_)
 {
     struct upgrade upgrade = {
@@ -98,7 +107,7 @@ static int find_class(struct hooks *hooks, PyObject *module, PyObject *old, PyOb
         .fields = fields_added(old, new_),
         .hook = has_upgrade_hook(new_),
     };
-    int status = upgrade.fields ? 0 : -1;
+    int status = upgrade.fields ? note_hash(hooks, module, old, new_) : -1;
 
     if (status == 0 && (upgrade.hook || PyList_Size(upgrade.fields) > 0)) {
         status = PyList_Append(hooks->holder, upgrade.fields);
@@ -158,8 +167,9 @@ static int add_past(struct hooks *hooks, const struct aside *aside, struct remap
 static int prepare(struct hooks *hooks, const struct execution *e, struct remap *remap)
 {
     hooks->holder = PyList_New(0);
+    hooks->hashed = PyList_New(0);
     hooks->pasts = calloc(e->n_executed + 1, sizeof *hooks->pasts);
-    if (!hooks->holder || !hooks->pasts) {
+    if (!hooks->holder || !hooks->hashed || !hooks->pasts) {
         PyErr_NoMemory();
         return -1;
     }
@@ -194,6 +204,7 @@ void hooks_free(struct hooks *hooks)
     for (size_t i = 0; hooks->held && i < hooks->n_instances; i++)
         Py_DecRef(hooks->instances[i].object);
     Py_DecRef(hooks->holder);
+    Py_DecRef(hooks->hashed);
     Py_DecRef(hooks->migrated);
     free(hooks->pasts);
     free(hooks->upgrades);
@@ -326,6 +337,21 @@ static int upgrade_instances(struct hooks *hooks, PyObject *module, PyObject **e
     return 0;
 }
 
+static int renew_hashes(struct hooks *hooks, PyObject *module, PyObject **error)
+{
+    PyObject *classes = PyList_New(0);
+    int status = classes ? 0 : -1;
+
+    for (Py_ssize_t i = 0; status == 0 && i + 1 < PyList_Size(hooks->hashed); i += 2) {
+        if (PyUnicode_Compare(PyList_GetItem(hooks->hashed, i), module) == 0)
+            status = PyList_Append(classes, PyList_GetItem(hooks->hashed, i + 1));
+    }
+    if (status == 0 && hashes_renew(classes) < 0)
+        status = take_error(error);
+    Py_DecRef(classes);
+    return status;
+}
+
 static int call_after(const struct past *past, PyObject **error)
 {
     PyObject *hook = PyDict_GetItemString(past->live, "__pyhot_after__");
@@ -342,7 +368,7 @@ static int call_after(const struct past *past, PyObject **error)
 
 int hooks_run(struct hooks *hooks, PyObject *name, PyObject **error)
 {
-    if (upgrade_instances(hooks, name, error) < 0)
+    if (upgrade_instances(hooks, name, error) < 0 || renew_hashes(hooks, name, error) < 0)
         return -1;
     for (size_t i = 0; i < hooks->n_pasts; i++) {
         if (PyUnicode_Compare(hooks->pasts[i].module, name) == 0 &&
