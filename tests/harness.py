@@ -388,10 +388,17 @@ class Target:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
 
-    def _request(self, kind, text, module, deadline=DEADLINE):
+    def post(self, statements, module="__main__"):
+        """As exec, for the last words to a target that may end before it answers."""
+        self._ask_for("exec", statements, module)
+
+    def _ask_for(self, kind, text, module):
         line = json.dumps({"kind": kind, "text": text, "module": module}) + "\n"
+        os.write(self._ask, line.encode())
+
+    def _request(self, kind, text, module, deadline=DEADLINE):
         try:
-            os.write(self._ask, line.encode())
+            self._ask_for(kind, text, module)
         except BrokenPipeError:
             self.process.wait(DEADLINE)
             raise Died("target %d ended\n%s" % (self.pid, self.describe()))

@@ -230,10 +230,12 @@ class Killed(UnderLoad):
         subject.check(strict)
 
 
-class KilledAtPoint(Killed):
-    """As Killed, at each place that pyhot built with FAULTS=1 names."""
+class AtPlaces:
+    """For a Scenario: at each place that pyhot built with FAULTS=1 names, on one target each.  Fewer
+    attaches than places: as `share` (which, of how many) says, this and its like share them out."""
 
-    per_target = 4
+    per_target = 1
+    share = (0, 1)
 
     def missing(self):
         binary = os.environ.get("PYHOT_FAULTS_BINARY")
@@ -242,38 +244,47 @@ class KilledAtPoint(Killed):
         return super().missing()
 
     def run(self, pythons, count, directory, strict):
-        points = self.points(pythons[0], directory / "points")
+        places = self.places(pythons[0], directory / "places")
+        first, step = self.share if count < len(places) else (0, 1)
         tally = Tally()
-        for number, point in enumerate(points):
-            self.point = point
+        for number, place in list(enumerate(places))[first::step]:
+            self.place = place
             tally += super().run([pythons[number % len(pythons)]],
-                                 max(1, count // len(points)), directory / point, strict)
+                                 max(1, count // len(places)), directory / place, strict)
         return tally
 
-    def points(self, python, directory):
+    @staticmethod
+    def places(python, directory):
         """All places that one attach passes, each with how often: "name:n"."""
-        subject = self.start(python, directory)
+        subject = Subject(IDLE, python, directory)
         try:
             subject.save()
-            pyhot = start_pyhot(subject.target, fault="list")
-            done = finish(pyhot, report=False)
+            done = finish(start_pyhot(subject.target, fault="list"), report=False)
         finally:
             subject.kill()
         passed = [line.split()[1] for line in done.stderr.splitlines()
                   if line.startswith("fault-point ")]
         assert passed, "no fault points: %s" % done.stderr
         seen = {}
-        points = []
+        places = []
         for name in passed:
             seen[name] = seen.get(name, 0) + 1
-            points.append("%s:%d" % (name, seen[name]))
-        return points
+            places.append("%s:%d" % (name, seen[name]))
+        return places
+
+
+class KilledAtPlaces(AtPlaces, Killed):
+    """As Killed, at each named place."""
+
+    def __init__(self, load, number, share):
+        super().__init__(load, number)
+        self.share = share
 
     def attach(self, tally, subject, strict):
         version = subject.save()
         before = subject.version
         pyhot = start_pyhot(subject.target, "--timeout=10",
-                            fault="%s:%d" % (self.point, self.number))
+                            fault="%s:%d" % (self.place, self.number))
         done = finish(pyhot, report=False)
         tally.tried += 1
         allowed = [before, version]
@@ -284,11 +295,11 @@ class KilledAtPoint(Killed):
             tally.refused["ended by signal %d at a named place" % self.number] += 1
         else:
             raise Harmed("pyhot ended with %d at %s: %s"
-                         % (done.returncode, self.point, done.stderr))
+                         % (done.returncode, self.place, done.stderr))
         try:
             self.recover(tally, subject, allowed, strict)
         except AssertionError as error:
-            raise Harmed("at %s: %s" % (self.point, error))
+            raise Harmed("at %s: %s" % (self.place, error))
 
 
 class StoppedMeanwhile(UnderLoad):
@@ -378,10 +389,51 @@ class Ends(Scenario):
             pass  # it was faster than its own answer; pyhot comes to a process that has ended
         pyhot = start_pyhot(target, "--timeout=5")
         tally.count(finish(pyhot))
+        self.check_end(target)
+
+    def check_end(self, target):
         status = target.process.wait(harness.DEADLINE)
         if status != self.status:
             raise Harmed("ended with %d, not with %d\n%s"
                          % (status, self.status, target.describe()))
+
+
+class EndsAtPlaces(AtPlaces, Ends):
+    """As Ends, while pyhot is at each named place: it is stopped there until the target is at it.
+    pyhot takes the main thread, not the one that is asked to end."""
+
+    IDLE = "import os, probe\nprobe.ready()\nos.read(os.pipe()[0], 1)\n"
+
+    def __init__(self, statement, status, share):
+        super().__init__(statement, status)
+        self.share = share
+
+    def attach(self, tally, target, strict):
+        target.edit("mod.py", MODULE % 1)
+        pyhot = start_pyhot(target, "--timeout=5", fault="%s:%d" % (self.place, signal.SIGSTOP))
+        harness.wait_for(lambda: pyhot.poll() is not None or self.state(pyhot.pid) == "T",
+                         "pyhot at %s" % self.place)
+        before = self.look(target)
+        target.post("threading.Timer(0, lambda: %s).start()" % self.statement)
+        end = time.monotonic() + 0.2  # some of it cannot be seen from outside
+        while self.look(target) == before and time.monotonic() < end:
+            time.sleep(0.001)
+        pyhot.send_signal(signal.SIGCONT)
+        tally.count(finish(pyhot))
+        self.check_end(target)
+
+    @staticmethod
+    def state(pid):
+        return harness.proc_status(pid)["State"][0]
+
+    def look(self, target):
+        """What an end, a fork or an execve changes."""
+        try:
+            with open("/proc/%d/task/%d/children" % (target.pid, target.pid)) as children:
+                return (children.read(), self.state(target.pid),
+                        os.readlink("/proc/%d/exe" % target.pid))
+        except OSError:
+            return None
 
 
 class Starts(Scenario):
@@ -454,16 +506,22 @@ SCENARIOS.update({
     "SIGKILL of pyhot, allocating target": Killed(ALLOCATING, signal.SIGKILL),
     "SIGINT of pyhot": Killed(IDLE, signal.SIGINT),
     "SIGTERM of pyhot": Killed(BUSY, signal.SIGTERM),
-    "SIGKILL at each named place": KilledAtPoint(IDLE, signal.SIGKILL),
-    "SIGINT at each named place": KilledAtPoint(IDLE, signal.SIGINT),
     "SIGSTOP meanwhile": StoppedMeanwhile(LOADS["allocating, four threads"]),
     "two attaches at once": TwoAtOnce(BUSY),
     "attaches in a row": InARow(LOADS["idle in select"]),
-    "target exits": Ends("os._exit(7)", 7),
-    "target forks, waits, exits":
-        Ends("os._exit(os.waitpid(os.fork() or os._exit(0), 0)[1] or 7)", 7),
-    "target is killed": Ends("os.kill(os.getpid(), 9)", -9),
-    "target finalizes": Ends("os.kill(os.getpid(), __import__('signal').SIGINT)", -2),
-    "target executes another program": Ends("os.execv('/bin/sh', ['sh', '-c', 'exit 6'])", 6),
     "target starts": Starts(),
 })
+KILLS = {"SIGKILL": signal.SIGKILL, "SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
+ENDS = {
+    "exits": ("os._exit(7)", 7),
+    "forks, waits, exits": ("os._exit(os.waitpid(os.fork() or os._exit(0), 0)[1] or 7)", 7),
+    "is killed": ("os.kill(os.getpid(), 9)", -9),
+    "finalizes": ("os.kill(os.getpid(), __import__('signal').SIGINT)", -2),
+    "executes another program": ("os.execv('/bin/sh', ['sh', '-c', 'exit 6'])", 6),
+}
+for n, (name, number) in enumerate(KILLS.items()):
+    SCENARIOS["%s at each named place" % name] = KilledAtPlaces(IDLE, number, (n, len(KILLS)))
+for n, (name, (statement, status)) in enumerate(ENDS.items()):
+    SCENARIOS["target %s" % name] = Ends(statement, status)
+    SCENARIOS["target %s at each named place" % name] = EndsAtPlaces(statement, status,
+                                                                     (n, len(ENDS)))
