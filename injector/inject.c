@@ -532,7 +532,7 @@ struct error *inject_start(struct injection *injection, const struct target *tar
             : borrow_a_thread(injection, target, python, request, deadline_ns, &region);
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (!error)
-        error = meet(injection, target, python, request, region, deadline_ns);
+        error = or_its_end(meet(injection, target, python, request, region, deadline_ns), target);
     if (error)
         inject_end(injection);
     return error;
