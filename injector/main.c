@@ -167,7 +167,7 @@ int main(int argc, char **argv)
         report_error(&options, error);
         error_free(error);
     }
-    if (!report_flush() && !is_failure(status))
+    if (!report_flush(!is_failure(status)) && !is_failure(status))
         status = EXIT_REPORT_LOST;
     free(options.modules.items);
     free(options.new_names.items);

@@ -516,7 +516,7 @@ void report_progress_end(struct progress *progress)
     progress->shown = false;
 }
 
-bool report_flush(void)
+bool report_flush(bool done)
 {
     bool lost = ferror(stdout);
 
@@ -524,7 +524,8 @@ bool report_flush(void)
     if (fflush(stdout))
         lost = true;
     if (lost)
-        fprintf(stderr, "pyhot: cannot write the report: %s\n",
-                errno ? strerror(errno) : "output error");
+        fprintf(stderr, "pyhot: cannot write the report: %s%s\n",
+                errno ? strerror(errno) : "output error",
+                done ? "; what was asked for is done" : "");
     return !lost;
 }

@@ -45,7 +45,8 @@ void report_progress_start(struct progress *, const struct options *);
 void report_progress(const char *phase, uint64_t done, uint64_t total, void *arg);
 void report_progress_end(struct progress *);
 
-/* Flushes stdout.  False, with a line on stderr, if anything printed there was lost. */
-bool report_flush(void);
+/* Flushes stdout.  False, with a line on stderr, if anything printed there was lost; `done`: the
+ * line says that the work was done all the same. */
+bool report_flush(bool done);
 
 #endif

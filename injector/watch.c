@@ -157,7 +157,7 @@ static struct error *reload_saved(struct watch *watch)
         report_attach(&options, result);
         json_object_put(result);
     }
-    report_flush();
+    report_flush(false);
     return NULL;
 }
 
@@ -182,7 +182,7 @@ static void announce(const struct watch *watch, struct json_object *listing)
         before = ", ";
     }
     putchar('\n');
-    report_flush();
+    report_flush(false);
 }
 
 static struct error *watch_all(struct watch *watch)

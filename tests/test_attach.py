@@ -655,3 +655,22 @@ def test_two_at_once_take_turns(python, start):
             assert process.returncode == 0, said
     assert target.eval("mod.price(1)") == ("newer", 1)
     target.check_unharmed()
+
+
+@pytest.mark.parametrize("shell", ["exec \"$@\" >/dev/full", "exec \"$@\" >&-",
+                                   "exec \"$@\" <&- >&- 2>&-", "ulimit -n 12; exec \"$@\""])
+def test_output_that_is_lost_and_few_descriptors(any_python, start, shell):
+    """The work is done, and the exit status tells if nothing else can."""
+    target = start(any_python, {"mod.py": MODULE, "app.py": "import mod\n" + IDLE})
+    target.edit("mod.py", NEW_MODULE)
+    done = subprocess.run(["sh", "-c", shell, "sh", *harness.pyhot_command(), "attach",
+                           str(target.pid), "mod"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          timeout=harness.DEADLINE)
+    lost = ">" in shell
+    assert done.returncode == (7 if lost else 0), done.stderr
+    if lost and "2>" not in shell:
+        assert done.stderr.startswith("pyhot: cannot write the report: ")
+        assert done.stderr.endswith("; what was asked for is done\n")
+    assert target.eval("mod.price(1)") == ("new", 1)
+    target.check_unharmed()
