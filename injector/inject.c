@@ -521,6 +521,7 @@ struct error *inject_start(struct injection *injection, const struct target *tar
     sigset_t child, before;
 
     *injection = (struct injection){.channel = -1};
+    fault_point("looked-at");
     /* Taken by sigtimedwait in tracee.c. */
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);

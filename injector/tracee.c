@@ -72,6 +72,7 @@ struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid,
 
     tracee->pid = pid;
     tracee->tid = tid;
+    fault_point("seizing");
     for (int i = 0; i < TRIES; i++) {
         if (!ptrace(PTRACE_SEIZE, tid, 0, options)) {
             tracee->state = TRACEE_RUNNING;

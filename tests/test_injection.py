@@ -218,3 +218,55 @@ def test_a_collection_is_waited_for(start, any_python):
     target.exec("lasts.set()")
     assert target.reload("mod")["modules"][0]["result"] == "reloaded"
     target.check_unharmed()
+
+
+# In a pid namespace of its own, where the next number can be chosen.
+REUSED = """
+import os, signal, subprocess, sys, time
+pyhot, python, app, place = sys.argv[1:]
+
+def state(pid):
+    with open("/proc/%d/stat" % pid) as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+def start_target():
+    target = subprocess.Popen([python, app], stdout=subprocess.PIPE)
+    assert target.stdout.readline() == b"ready\\n"
+    return target
+
+first = start_target()
+attach = subprocess.Popen([pyhot, "attach", str(first.pid), "mod", "--force"],
+                          stderr=subprocess.PIPE, text=True,
+                          env=dict(os.environ, PYHOT_FAULT="%s:1:%d" % (place, signal.SIGSTOP)))
+while state(attach.pid) != "T":
+    time.sleep(0.001)
+first.kill()
+first.wait()
+with open("/proc/sys/kernel/ns_last_pid", "w") as last:
+    last.write(str(first.pid - 1))
+second = start_target()
+assert second.pid == first.pid
+attach.send_signal(signal.SIGCONT)
+said = attach.communicate()[1]
+with open("/proc/%d/maps" % second.pid) as maps:
+    assert "pyhot" not in maps.read()
+assert attach.returncode == 3 and "has ended" in said, (attach.returncode, said)
+assert second.poll() is None and state(second.pid) in "SR"
+second.kill()
+"""
+
+
+@pytest.mark.parametrize("place", ["looked-at", "seizing"])
+def test_number_of_the_process_is_reused(any_python, faults_binary, tmp_path, place):
+    """The target ends after pyhot has looked at it, and another Python process gets its number."""
+    namespace = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if subprocess.run([*namespace, "true"], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("may not make a pid namespace")
+    (tmp_path / "mod.py").write_text(MOD % 1)
+    (tmp_path / "app.py").write_text("import mod, time\nprint('ready', flush=True)\n"
+                                     "time.sleep(1000)\n")
+    done = subprocess.run([*namespace, "/usr/bin/python3", "-c", REUSED, faults_binary,
+                           str(any_python), str(tmp_path / "app.py"), place],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=harness.DEADLINE)
+    assert done.returncode == 0, done.stdout
