@@ -26,6 +26,16 @@ HANDLERS = {"foreign": lambda: "of tables"}
 CHAIN = []
 KINDS = set()
 
+class Command:
+    def __init__(self, name, function):
+        self.name, self.function = name, function
+        COMMANDS[name] = self
+
+COMMANDS = {}
+
+def command(name):
+    return lambda function: Command(name, function)
+
 class Hub:
     def __init__(self):
         self.late = {}
@@ -66,6 +76,10 @@ class Session:
 def plain():
     return "old plain"
 
+@tables.command("run")
+def run():
+    return "old run"
+
 tables.HANDLERS["session"] = Session()
 '''
 NEW_SERVICE = '''
@@ -92,6 +106,14 @@ class Extra:
 
 def plain():
     return "new plain"
+
+@tables.command("run")
+def run():
+    return "new run"
+
+@tables.command("walk")
+def walk():
+    return "new walk"
 
 tables.HANDLERS["extra"] = Extra
 tables.HANDLERS["session"] = Session()
@@ -140,6 +162,7 @@ WHAT_MUST_STAY = """(
     [(n, id(v)) for n, v in sorted(vars(service).items()) if n != '__builtins__'],
     [(n, id(v)) for n, v in tables.HANDLERS.items()], [id(f) for f in tables.CHAIN],
     sorted(id(k) for k in tables.KINDS), hub(), tables.HUB.greet(),
+    [(n, id(c), c.function()) for n, c in tables.COMMANDS.items()],
     bool(tables.HUB), sorted(vars(tables.Hub)), sorted(vars(tables)), exits(), id(__import__),
     id(importlib._bootstrap._find_and_load), gc.isenabled(),
     sorted(linecache.cache), [t.name for t in threading.enumerate()],

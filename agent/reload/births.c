@@ -5,6 +5,7 @@
 
 #include "cpython/collector.h"
 #include "remap/remap.h"
+#include "source/initialiser.h"
 
 static void *grown(void *items, size_t n, size_t *cap, size_t size)
 {
@@ -53,6 +54,17 @@ static bool is_born(PyObject *object, const struct aside *aside)
     return born;
 }
 
+/* Is it what others' decorators made of a definition (click's @command), and no object that was
+ * there before? */
+static bool is_decorated(PyObject *object, PyObject *name, const struct body *body,
+                         const struct contents *contents)
+{
+    const struct binding *binding = body_binding(body, name);
+
+    return binding && binding->kind == BINDS_DECORATED && !is_type(object) &&
+           type_has(type_of(object), Py_TPFLAGS_HEAPTYPE) && contents_made_since(contents, object);
+}
+
 static bool same_kind(PyObject *a, PyObject *b)
 {
     return is_type(a) == is_type(b) &&
@@ -98,22 +110,26 @@ static int note_methods(struct births *births, PyObject *class, PyObject *old_cl
     return status;
 }
 
-static int note_module(struct births *births, const struct aside *aside)
+static int note_module(struct births *births, const struct aside *aside,
+                       const struct contents *contents)
 {
     PyObject *names = PyDict_Keys(aside->dict);
-    int status = names ? 0 : -1;
+    struct body body = {0};
+    int status = names ? body_read(aside->code, &body) : -1;
 
     for (Py_ssize_t i = 0; status == 0 && i < PyList_Size(names); i++) {
         PyObject *name = PyList_GetItem(names, i);
         PyObject *value = PyDict_GetItemWithError(aside->dict, name);
         PyObject *old = PyDict_GetItemWithError(aside->before, name);
 
-        if (!value || value == old || !is_str(name) || !is_born(value, aside))
+        if (!value || value == old || !is_str(name) ||
+            (!is_born(value, aside) && !is_decorated(value, name, &body, contents)))
             continue;
         status = add_birth(births, value, aside->name, name, old);
         if (status == 0 && is_type(value))
             status = note_methods(births, value, old, aside);
     }
+    body_clear(&body);
     Py_DecRef(names);
     return status;
 }
@@ -181,7 +197,7 @@ static int note_functions(struct births *births)
     return status;
 }
 
-int births_note(struct births *births, const struct execution *e)
+int births_note(struct births *births, const struct execution *e, const struct contents *contents)
 {
     births->dicts = calloc(e->n_executed + 1, sizeof *births->dicts);
     if (!births->dicts) {
@@ -190,7 +206,7 @@ int births_note(struct births *births, const struct execution *e)
     }
     for (size_t i = 0; i < e->n_executed; i++) {
         births->dicts[births->n_dicts++] = e->modules[i].dict;
-        if (note_module(births, &e->modules[i]) < 0)
+        if (note_module(births, &e->modules[i], contents) < 0)
             return -1;
     }
     return note_functions(births);

@@ -3,8 +3,8 @@
 #ifndef PYHOT_BIRTHS_H
 #define PYHOT_BIRTHS_H
 
+#include "contents.h"
 #include "cpython/introspect.h"
-#include "execute.h"
 
 /* A definition or a named instance of the failed execution, and what it would have replaced. */
 struct birth {
@@ -22,8 +22,9 @@ struct births {
     size_t n_dicts;
 };
 
-/* Before the execution is ended.  0, or -1 with an exception; births_clear in either case. */
-int births_note(struct births *, const struct execution *);
+/* Before the execution is ended; `contents` of before it, or NULL.  0, or -1 with an exception;
+ * births_clear in either case. */
+int births_note(struct births *, const struct execution *, const struct contents *);
 void births_clear(struct births *);
 
 /* Collects, and holds those that are alive then.  Their number, or -1. */

@@ -23,12 +23,14 @@ struct contents {
     PyObject **words;
     size_t n_words, words_cap;
     struct pointer_set kept;
+    struct pointer_set seen; /* every object that was reached */
+    bool complete;           /* that is all there are */
 };
 
 struct walk {
     struct contents *contents;
     PyObject *kept; /* list: owns contents->kept */
-    struct pointer_set seen, classes;
+    struct pointer_set classes;
     PyObject **queue; /* borrowed: no code runs during the walk */
     size_t n, cap;
 };
@@ -191,12 +193,12 @@ static int see(PyObject *object, void *arg)
 {
     struct walk *walk = arg;
 
-    if (!object || pointer_set_has(&walk->seen, object))
+    if (!object || pointer_set_has(&walk->contents->seen, object))
         return 0;
     /* A dict of nothing but text and numbers is not tracked by the collector. */
     if (!gc_has_head(object))
         return 0;
-    if (pointer_set_add(&walk->seen, object) < 0 ||
+    if (pointer_set_add(&walk->contents->seen, object) < 0 ||
         grow(&walk->queue, walk->n, &walk->cap, sizeof(PyObject *)) < 0)
         return -1;
     walk->queue[walk->n++] = object;
@@ -209,8 +211,10 @@ static int visit(struct walk *walk, PyObject *object)
     Py_ssize_t n = entries(object);
     PyObject *const *values = n < 0 ? shared_keys_any_values(object) : NULL;
 
-    if (n > MAX_ENTRIES)
+    if (n > MAX_ENTRIES) {
+        walk->contents->complete = false;
         return 0;
+    }
     if ((n >= 0 || values) && note(walk, object, values) < 0)
         return -1;
     return traverse ? traverse(object, see, walk) : 0;
@@ -228,9 +232,12 @@ static int walk_all(struct walk *walk)
 {
     int status = see(PyImport_GetModuleDict(), walk);
 
+    walk->contents->complete = true;
     for (size_t i = 0; status == 0 && i < walk->n; i++) {
-        if (i >= MAX_OBJECTS || walk->contents->n_words >= MAX_WORDS)
+        if (i >= MAX_OBJECTS || walk->contents->n_words >= MAX_WORDS) {
+            walk->contents->complete = false;
             break;
+        }
         status = visit(walk, walk->queue[i]);
     }
     return status;
@@ -247,7 +254,6 @@ struct contents *contents_look(const struct execution *e, PyObject *kept)
     else if (find_classes(&walk, e) == 0)
         status = walk_all(&walk);
     free(walk.queue);
-    pointer_set_clear(&walk.seen);
     pointer_set_clear(&walk.classes);
     if (status == 0) {
         qsort(walk.contents->records, walk.contents->n, sizeof(struct record), compare);
@@ -268,6 +274,11 @@ PyObject *const *contents_of(const struct contents *c, PyObject *container, size
     return &c->words[found->first];
 }
 
+bool contents_made_since(const struct contents *c, PyObject *object)
+{
+    return c && c->complete && gc_has_head(object) && !pointer_set_has(&c->seen, object);
+}
+
 bool contents_kept(const struct contents *c, PyObject *value)
 {
     return pointer_set_has(&c->kept, value);
@@ -280,5 +291,6 @@ void contents_free(struct contents *c)
     free(c->records);
     free(c->words);
     pointer_set_clear(&c->kept);
+    pointer_set_clear(&c->seen);
     free(c);
 }

@@ -20,6 +20,10 @@ void contents_free(struct contents *);
  * not known. */
 PyObject *const *contents_of(const struct contents *, PyObject *container, size_t *n);
 
+/* Is it certain that the object was made after the look?  An address of before may be in use again,
+ * so not every such object is known. */
+bool contents_made_since(const struct contents *, PyObject *object);
+
 /* May the value that contents_of gave of a dict be used? */
 bool contents_kept(const struct contents *, PyObject *value);
 

@@ -115,7 +115,7 @@ PyObject *leftover_take_back(struct execution *e, const struct contents *content
 {
     struct births births = {0};
     PyObject *left = NULL;
-    int status = births_note(&births, e);
+    int status = births_note(&births, e, contents);
     Py_ssize_t survivors;
 
     exit_functions_take_back(e);
