@@ -240,7 +240,7 @@ int bytecode_prepare(void)
 
 PyObject *code_attribute(PyObject *code, const char *name)
 {
-    return PyObject_GetAttrString(code, name);
+    return PyErr_Occurred() ? NULL : PyObject_GetAttrString(code, name);
 }
 
 long code_number(PyObject *code, const char *name)

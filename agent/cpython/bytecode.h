@@ -82,7 +82,8 @@ int program_same(PyObject *a, PyObject *b);
 /* Are two constants of code objects equal in type and value? */
 int constant_same(PyObject *a, PyObject *b);
 
-/* `name` of a code object ("co_consts"): new reference or NULL with an exception. */
+/* `name` of a code object or frame ("co_consts"): new reference or NULL with an exception,
+ * also if there is one already: several are asked for and then tested at once. */
 PyObject *code_attribute(PyObject *code, const char *name);
 long code_number(PyObject *code, const char *name);
 

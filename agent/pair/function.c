@@ -37,7 +37,7 @@ static int pair_functions(const struct scope *scope, PyObject *old, PyObject *ne
 {
     PyObject *old_code = PyFunction_GetCode(old), *new_code = PyFunction_GetCode(new_);
     int added = pairing_add(scope->pairing, old, new_);
-    bool keep_state;
+    int keep_state;
 
     if (added <= 0)
         return added;
@@ -48,9 +48,10 @@ static int pair_functions(const struct scope *scope, PyObject *old, PyObject *ne
     if (is_ours(scope->pairing, old) && is_ours(scope->pairing, new_) &&
         pair_code_objects(scope, old_code, new_code) < 0)
         return -1;
-    keep_state = (scope->unchanged || closure_has_class(scope->pairing, old)) &&
-                 program_same(old_code, new_code) == 1;
-    if (pair_cells(scope, old, new_, keep_state) < 0 ||
+    keep_state = scope->unchanged || closure_has_class(scope->pairing, old)
+                     ? program_same(old_code, new_code)
+                     : 0;
+    if (keep_state < 0 || pair_cells(scope, old, new_, keep_state) < 0 ||
         pair_tuples(scope, PyFunction_GetDefaults(old), PyFunction_GetDefaults(new_)) < 0)
         return -1;
     return pair_attributes(scope, old, new_, keep_state);

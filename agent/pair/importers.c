@@ -28,15 +28,15 @@ static PyObject *running_code(PyObject *dict)
     while (frames && !code && PyDict_Next(frames, &at, &thread, &frame)) {
         Py_IncRef(frame);
         while (frame && frame != Py_None && !code) {
-            PyObject *globals = PyObject_GetAttrString(frame, "f_globals");
-            PyObject *own = PyObject_GetAttrString(frame, "f_code"), *back;
+            PyObject *globals = code_attribute(frame, "f_globals");
+            PyObject *own = code_attribute(frame, "f_code"), *back;
 
             if (globals == dict && own && code_is_namespace(own))
                 code = own;
             else
                 Py_DecRef(own);
             Py_DecRef(globals);
-            back = PyObject_GetAttrString(frame, "f_back");
+            back = code_attribute(frame, "f_back");
             Py_DecRef(frame);
             frame = back;
         }

@@ -125,28 +125,33 @@ static bool is_lambda(PyObject *object)
     return is;
 }
 
-/* Does the part end in making the function's code? */
-static bool makes(const struct display *display, const struct display_node *node,
-                  PyObject *function)
+/* Does the part end in making the function's code?  1, 0, or -1 with an exception. */
+static int makes(const struct display *display, const struct display_node *node, PyObject *function)
 {
     for (size_t i = node->first; i < node->first + node->n; i++) {
         PyObject *value = display->body->code.at[i].value;
 
-        if (value && type_of(value) == &PyCode_Type &&
-            program_same(value, PyFunction_GetCode(function)) == 1)
-            return true;
+        int same = value && type_of(value) == &PyCode_Type
+                       ? program_same(value, PyFunction_GetCode(function))
+                       : 0;
+
+        if (same != 0)
+            return same;
     }
-    return false;
+    return 0;
 }
 
 /* Lambdas at the same place are one, wherever they are in the source. */
 static int pair_lambdas(const struct literal *literal, const struct display_node *old,
                         PyObject *live, PyObject *made)
 {
+    int ours;
+
     if (!live || !made || !is_lambda(live) || !is_lambda(made) ||
-        !is_ours(literal->scope->pairing, live) || !makes(&literal->old, old, live))
+        !is_ours(literal->scope->pairing, live))
         return 0;
-    return pair_values(literal->scope, live, made);
+    ours = makes(&literal->old, old, live);
+    return ours == 1 ? pair_values(literal->scope, live, made) : ours;
 }
 
 /* One part of a dict: `key` is the one of the old display. */

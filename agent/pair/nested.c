@@ -68,6 +68,7 @@ static int pair_nested_code(const struct scope *scope, PyObject *old_consts, PyO
 {
     for (Py_ssize_t i = 0; i < PyTuple_Size(old_consts); i++) {
         PyObject *code = PyTuple_GetItem(old_consts, i), *name, *found;
+        PyObject *other;
         Py_ssize_t at = 0;
         size_t place = 0;
         int status;
@@ -77,12 +78,12 @@ static int pair_nested_code(const struct scope *scope, PyObject *old_consts, PyO
         name = code_attribute(code, "co_name");
         if (!name)
             return -1;
-        while (next_code(old_consts, name, &at) != code)
+        while ((other = next_code(old_consts, name, &at)) && other != code)
             place++;
         found = code_at_place(old_consts, new_consts, name, code, place);
-        status = found ? pair_code_objects(scope, code, found) : 0;
+        status = found && !PyErr_Occurred() ? pair_code_objects(scope, code, found) : 0;
         Py_DecRef(name);
-        if (status < 0)
+        if (status < 0 || PyErr_Occurred())
             return -1;
     }
     return 0;

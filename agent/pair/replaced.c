@@ -34,10 +34,15 @@ int stays_replaced(const struct scope *scope, PyObject *name, PyObject *old, PyO
     if (!made || !body_binds(scope->new_, name))
         return 0;
     same = body_same(scope->old, scope->new_, name);
+    if (same < 0)
+        return -1;
+    if (is_from_source(scope, made, old, new_))
+        return 0;
+    if (PyErr_Occurred()) /* it compared, and could not */
+        return -1;
     /* With decorators, or with another statement, the old kind of object is not known. */
-    if (same < 0 || is_from_source(scope, made, old, new_) ||
-        (same == 0 && made->kind != BINDS_FUNCTION && made->kind != BINDS_CLASS))
-        return same < 0 ? -1 : 0;
+    if (same == 0 && made->kind != BINDS_FUNCTION && made->kind != BINDS_CLASS)
+        return 0;
     original = wrapped_function(scope->pairing, old, name, 0);
     if (original && type_of(new_) == &PyFunction_Type) {
         inner.name = name;

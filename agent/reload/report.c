@@ -84,10 +84,12 @@ static PyObject *report_time(const struct reload *reload)
     PyObject *time = reload->remap ? PyDict_GetItemString(reload->remap, "time") : NULL;
 
     Py_IncRef(time);
-    if (time)
-        PyDict_DelItemString(reload->remap, "time");
-    else
+    if (!time)
         time = Py_BuildValue("{sdsd}", "scan_ms", 0.0, "commit_ms", 0.0);
+    else if (PyDict_DelItemString(reload->remap, "time") < 0) {
+        Py_DecRef(time);
+        return NULL;
+    }
     if (time && put(time, "gil_ms", PyFloat_FromDouble(reload->gil_ms)) < 0) {
         Py_DecRef(time);
         return NULL;

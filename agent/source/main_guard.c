@@ -9,10 +9,13 @@ enum { PyCF_ONLY_AST = 0x0400 }; /* Include/cpython/compile.h, 3.8 to 3.15 */
 
 PyObject *compile_exec(PyObject *source, PyObject *file, int flags)
 {
-    PyObject *compile = PyDict_GetItemString(PyEval_GetBuiltins(), "compile");
+    PyObject *name = PyUnicode_FromString("compile");
+    PyObject *compile = name ? PyDict_GetItemWithError(PyEval_GetBuiltins(), name) : NULL;
 
+    Py_DecRef(name);
     if (!compile) {
-        PyErr_SetString(PyExc_RuntimeError, "pyhot: builtins.compile is gone");
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_RuntimeError, "pyhot: builtins.compile is gone");
         return NULL;
     }
     return PyObject_CallFunction(compile, "OOsiii", source, file, "exec", flags, 1, -1);
