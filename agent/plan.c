@@ -294,9 +294,11 @@ static int rename_entry(struct edit *edit)
     return dict_store(dict, edit->key, NULL);
 }
 
-static int apply_element(struct edit *edit)
+static int apply_late(struct edit *edit)
 {
     switch (edit->kind) {
+    case EDIT_DICT:
+        return edit->old ? dict_store(edit->container, edit->key, NULL) : 0;
     case EDIT_LIST:
         return PyList_Append(edit->container, edit->value);
     case EDIT_REMOVE:
@@ -312,9 +314,16 @@ static int apply_element(struct edit *edit)
     }
 }
 
-static bool is_entry(const struct edit *edit)
+/* Deleted after the engine's commit: undone, the entry could only come back at the dict's end. */
+static bool is_deletion(const struct edit *edit)
 {
-    return edit->kind == EDIT_DICT || edit->kind == EDIT_TYPE;
+    return edit->kind == EDIT_DICT && !edit->value;
+}
+
+/* Is it made before the engine's commit, and undone if that fails? */
+static bool is_early(const struct edit *edit)
+{
+    return edit->kind == EDIT_TYPE || (edit->kind == EDIT_DICT && edit->value);
 }
 
 static int undo_entry(struct edit *edit)
@@ -329,7 +338,7 @@ static int undo_entry(struct edit *edit)
 }
 
 /* Takes back edits n-1 .. 0.  Entries that exist are stored over, so apart from memory
- * running out for a deleted entry nothing here can fail; the exception is kept. */
+ * running out for a class's deleted attribute nothing here can fail; the exception is kept. */
 static void undo_edits(struct plan *plan, size_t n)
 {
     PyObject *type, *value, *traceback;
@@ -344,13 +353,14 @@ static void undo_edits(struct plan *plan, size_t n)
 }
 
 /* The engine has the addresses of elements of lists and rebuilds sets: they change size only
- * when it is done.  Memory that runs out then costs the element, not the change. */
-static bool apply_elements(struct plan *plan)
+ * when it is done.  Memory that runs out then costs the element, not the change; deleting takes
+ * none, but from a dict that shares its keys. */
+static bool apply_rest(struct plan *plan)
 {
     bool complete = true;
 
     for (size_t i = 0; i < plan->n_edits; i++) {
-        if (!is_entry(&plan->edits[i]) && apply_element(&plan->edits[i]) < 0) {
+        if (!is_early(&plan->edits[i]) && apply_late(&plan->edits[i]) < 0) {
             PyErr_Clear();
             complete = false;
         }
@@ -363,7 +373,11 @@ int plan_commit(struct plan *plan)
     bool complete;
 
     for (size_t i = 0; i < plan->n_edits; i++) {
-        if (is_entry(&plan->edits[i]) && apply_entry(plan, &plan->edits[i]) < 0) {
+        struct edit *edit = &plan->edits[i];
+
+        /* The value of what is deleted later must outlive it: no __del__ before the end. */
+        if ((is_early(edit) && apply_entry(plan, edit) < 0) ||
+            (is_deletion(edit) && remember_old(plan, edit) < 0)) {
             undo_edits(plan, i + 1);
             return -1;
         }
@@ -373,7 +387,7 @@ int plan_commit(struct plan *plan)
         return -1;
     }
     /* The change is made: what fails from here on cannot make it undone. */
-    complete = apply_elements(plan);
+    complete = apply_rest(plan);
     plan->verified = remap_verify(plan->remap) == 0 && complete;
     PyErr_Clear();
     return 0;

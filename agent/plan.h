@@ -40,7 +40,8 @@ int plan_delete_type(struct plan *, PyObject *type, PyObject *name);
 int plan_resolve(struct plan *);
 
 /* Entries of dicts and classes first (each undone if a later step fails), then remap_commit,
- * then elements of lists and sets, whose memory the engine has looked at, then remap_verify.
+ * then elements of lists and sets, whose memory the engine has looked at, and entries that are
+ * deleted, as nothing could put them back in their place, then remap_verify.
  * No Python code of the target runs in between. */
 int plan_commit(struct plan *);
 
