@@ -552,6 +552,37 @@ def test_new_fields_of_attrs_classes(any_python, start):
                        " for o in held]") == (False, [True] * 3)
 
 
+MODEL = """
+from pydantic import BaseModel, Field
+
+class Part(BaseModel):
+    n: int = 1
+    {part}
+
+class Item(BaseModel):
+    name: str
+    inner: Part = Part()
+    {item}
+"""
+
+
+def test_new_fields_of_pydantic_models(any_python, start):
+    pydantic = pytest.importorskip("pydantic")
+    if not pydantic.VERSION.startswith("1."):
+        pytest.skip("only models of pydantic 1 are known")
+    target = start(any_python, {
+        "mod.py": MODEL.format(part="", item=""),
+        "app.py": "import os, sys\nsys.path.append(%r)\nimport mod\nheld = mod.Item(name='a')\n"
+                  % os.path.dirname(os.path.dirname(pydantic.__file__)) + IDLE})
+    target.edit("mod.py", MODEL.format(part="m: int = 2", item="tags: list = Field("
+                                       "default_factory=list)\n    must: int"))
+    target.reload("mod")
+    assert target.eval("held.dict(), held.tags is held.tags, hasattr(held, 'must')") \
+        == ({"name": "a", "inner": {"n": 1, "m": 2}, "tags": []}, True, False)
+    assert target.eval("mod.Item(name='a', must=1).dict()") \
+        == {"name": "a", "inner": {"n": 1, "m": 2}, "tags": [], "must": 1}
+
+
 def test_a_hook_that_refuses(python, start):
     target = start(python, {"mod.py": "def __pyhot_before__():\n    raise OSError('not now')\n"
                                       "X = 1\n", "app.py": "import mod\n" + IDLE})

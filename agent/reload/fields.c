@@ -1,4 +1,4 @@
-/* Defaults for instances that are older than a field of their dataclass or attrs class (fields.h).
+/* Defaults for instances that are older than a field of their class (fields.h).
  *
  * A plain default is an attribute of the class and serves by itself, unless the class has slots;
  * the value of a default_factory would be missing.  Lib/dataclasses.py, all versions: the dict
@@ -6,7 +6,8 @@
  * `_field_type`, which is _FIELD for what instances have.
  *
  * Of attrs (attr/_make.py, 17.3 on): the tuple __attrs_attrs__ has an Attribute for each, with
- * `name` and `default`, which may be NOTHING or a Factory. */
+ * `name` and `default`, which may be NOTHING or a Factory.  Of pydantic 1 (pydantic/fields.py): the
+ * dict __fields__ has a ModelField for each, with `required` and get_default(). */
 #include "fields.h"
 
 #include "cpython/introspect.h"
@@ -32,9 +33,26 @@ static int add_attribute(PyObject *fields, PyObject *attribute)
     return status;
 }
 
+static bool is_model_field(PyObject *object)
+{
+    return (PyObject *)type_of(object) == loaded_attribute("pydantic.fields", "ModelField");
+}
+
+/* Borrowed, or NULL. */
+static PyObject *fields_of_model(PyObject *cls)
+{
+    PyObject *fields = class_attribute(cls, "__fields__"), *name, *field;
+    Py_ssize_t position = 0;
+
+    if (!fields || !is_dict(fields) || !PyDict_Next(fields, &position, &name, &field))
+        return NULL;
+    return is_model_field(field) ? fields : NULL;
+}
+
 static bool has_fields(PyObject *cls)
 {
-    return class_attribute(cls, "__dataclass_fields__") || class_attribute(cls, "__attrs_attrs__");
+    return class_attribute(cls, "__dataclass_fields__") ||
+           class_attribute(cls, "__attrs_attrs__") || fields_of_model(cls);
 }
 
 /* Name -> Field or Attribute: new reference to a dict that is empty if the class is neither a
@@ -44,6 +62,8 @@ static PyObject *fields_of(PyObject *cls)
     PyObject *of_dataclass = class_attribute(cls, "__dataclass_fields__");
     PyObject *of_attrs = class_attribute(cls, "__attrs_attrs__"), *fields;
 
+    if (!of_dataclass)
+        of_dataclass = fields_of_model(cls);
     if (of_dataclass && is_dict(of_dataclass)) {
         Py_IncRef(of_dataclass);
         return of_dataclass;
@@ -105,6 +125,15 @@ static PyObject *made_by(PyObject *factory, PyObject *object)
     return value;
 }
 
+static PyObject *default_of_model_field(PyObject *field)
+{
+    PyObject *required = PyObject_GetAttrString(field, "required");
+    int is_required = required ? PyObject_IsTrue(required) : -1;
+
+    Py_DecRef(required);
+    return is_required ? NULL : PyObject_CallMethod(field, "get_default", NULL);
+}
+
 static PyObject *default_of_attribute(PyObject *field, PyObject *object)
 {
     PyObject *value, *made;
@@ -126,6 +155,8 @@ static PyObject *default_of(PyObject *field, PyObject *object)
 
     if ((PyObject *)type_of(field) == loaded_attribute("attr", "Attribute"))
         return default_of_attribute(field, object);
+    if (is_model_field(field))
+        return default_of_model_field(field);
     if (!field_is(field, "_field_type", "dataclasses", "_FIELD"))
         return NULL;
     if (!field_is(field, "default", "dataclasses", "MISSING"))

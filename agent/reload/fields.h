@@ -1,5 +1,5 @@
-/* Fields that a dataclass, or a class of attrs, has gained: instances that were made before get
- * their defaults. GIL held for every call. */
+/* Fields that a dataclass, a class of attrs or a model of pydantic 1 has gained: instances that
+ * were made before get their defaults. GIL held for every call. */
 #ifndef PYHOT_FIELDS_H
 #define PYHOT_FIELDS_H
 
