@@ -2,20 +2,13 @@
 #include "source.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "file.h"
 #include "main_guard.h"
 #include "release.h"
-
-enum {
-    MAX_SOURCE = 256 << 20,
-    READ_TRIES = 10, /* how often a file that is written while it is read is read again */
-};
 
 static void set_none(struct source *source, const char *why)
 {
@@ -66,93 +59,20 @@ static bool ends_with(PyObject *text, const char *suffix)
 
 /* --- files */
 
-static bool later(struct timespec a, struct timespec b)
+/* Takes the bytes of a file.  0, or -1 with errno and no exception. */
+static int take_bytes(struct source *source, struct file_bytes *file)
 {
-    return a.tv_sec != b.tv_sec ? a.tv_sec > b.tv_sec : a.tv_nsec > b.tv_nsec;
-}
-
-/* A link on the way that was made anew points elsewhere since: a release that was switched. */
-static void note_links(struct source *source, const char *path)
-{
-    char *copy = strdup(path);
-    struct stat st;
-
-    for (char *slash = copy; slash; *slash++ = '/') {
-        slash = strchr(slash + 1, '/');
-        if (!slash)
-            break;
-        *slash = '\0';
-        if (lstat(copy, &st) == 0 && S_ISLNK(st.st_mode) && later(st.st_ctim, source->changed))
-            source->changed = st.st_ctim;
-    }
-    free(copy);
-}
-
-static char *read_all(int fd, size_t *length)
-{
-    size_t cap = 1 << 16, n = 0;
-    char *buffer = malloc(cap);
-
-    while (buffer) {
-        ssize_t got = read(fd, buffer + n, cap - n);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0 || n + (size_t)got > MAX_SOURCE) {
-            errno = got < 0 ? errno : EFBIG;
-            free(buffer);
-            return NULL;
-        }
-        if (got == 0)
-            break;
-        n += (size_t)got;
-        if (n == cap) {
-            char *bigger = realloc(buffer, cap *= 2);
-
-            if (!bigger)
-                free(buffer);
-            buffer = bigger;
-        }
-    }
-    *length = n;
-    return buffer;
-}
-
-static bool same_version(const struct stat *a, const struct stat *b)
-{
-    return a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
-           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
-/* The bytes of one version of the file: a file that is replaced meanwhile is read to its end
- * (one descriptor, one inode), one that is written meanwhile is read again.  malloc'ed, or
- * NULL with errno.  Without the GIL. */
-static char *read_version(const char *path, size_t *length, struct stat *st)
-{
-    struct stat after;
-    char *text = NULL;
-    int fd = -1, tries = 0, error;
-
-    do {
-        free(text);
-        text = NULL;
-        if (fd >= 0)
-            close(fd);
-        /* O_NONBLOCK: a FIFO in the place of the file must not hold us up. */
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0 || fstat(fd, st) < 0)
-            break;
-        if (!S_ISREG(st->st_mode)) {
-            errno = S_ISDIR(st->st_mode) ? EISDIR : EINVAL;
-            break;
-        }
-        text = read_all(fd, length);
-    } while (text && (fstat(fd, &after) < 0 || !same_version(st, &after)) && ++tries < READ_TRIES);
-    error = errno;
-    if (fd >= 0)
-        close(fd);
-    errno = error;
-    return text;
+    source->changed = file->changed;
+    source->modified = file->modified;
+    source->size = (long long)file->length;
+    source->on_disk = true;
+    source->text = PyBytes_FromStringAndSize(file->text, (Py_ssize_t)file->length);
+    free(file->text);
+    if (source->text)
+        return 0;
+    PyErr_Clear();
+    errno = ENOMEM;
+    return -1;
 }
 
 /* Reads the file into source->text.  0, or -1 with errno and no exception. */
@@ -160,36 +80,23 @@ static int read_file(struct source *source, PyObject *path)
 {
     PyObject *bytes = PyUnicode_EncodeFSDefault(path);
     PyThreadState *thread;
-    struct stat st;
-    size_t length = 0;
-    char *text;
+    struct file_bytes file;
+    int status = 0;
 
     if (!bytes) {
         PyErr_Clear();
         errno = ENOENT;
         return -1;
     }
-    thread = PyEval_SaveThread();
-    text = read_version(PyBytes_AsString(bytes), &length, &st);
-    if (text) {
-        source->changed = st.st_ctim;
-        source->modified = st.st_mtim;
-        source->size = st.st_size;
-        source->on_disk = true;
-        note_links(source, PyBytes_AsString(bytes));
+    if (!file_take(PyBytes_AsString(bytes), &file)) {
+        thread = PyEval_SaveThread();
+        status = file_read(PyBytes_AsString(bytes), &file);
+        PyEval_RestoreThread(thread);
     }
-    PyEval_RestoreThread(thread);
+    if (status == 0)
+        status = take_bytes(source, &file);
     Py_DecRef(bytes);
-    if (!text)
-        return -1;
-    source->text = PyBytes_FromStringAndSize(text, (Py_ssize_t)length);
-    free(text);
-    if (!source->text) {
-        PyErr_Clear();
-        errno = ENOMEM;
-        return -1;
-    }
-    return 0;
+    return status;
 }
 
 /* A script of Python 3.8 knows its path as it was given: relative to a directory that the
@@ -382,7 +289,14 @@ static void follow_release(struct source *source)
     }
 }
 
-int source_read(struct source *source, PyObject *name, PyObject *module)
+static bool is_read_by_loader(const struct source *source)
+{
+    return source->loader &&
+           (has_own(source->loader, "get_data") || has_own(source->loader, "get_source"));
+}
+
+/* Where the source is.  If there is none, the state says so.  -1: the module has no dict. */
+static int locate(struct source *source, PyObject *name, PyObject *module)
 {
     PyObject *dict = PyModule_GetDict(module);
     PyObject *spec = dict ? PyDict_GetItemString(dict, "__spec__") : NULL;
@@ -412,11 +326,54 @@ int source_read(struct source *source, PyObject *name, PyObject *module)
     }
     source->loaded_file = source->file;
     Py_IncRef(source->file);
-    if (source->loader &&
-        (has_own(source->loader, "get_data") || has_own(source->loader, "get_source")))
-        return read_by_loader(source);
-    follow_release(source);
-    return read_from_disk(source);
+    if (!is_read_by_loader(source))
+        follow_release(source);
+    return 0;
+}
+
+int source_read(struct source *source, PyObject *name, PyObject *module)
+{
+    if (locate(source, name, module) < 0)
+        return -1;
+    if (source->state == SOURCE_NONE)
+        return 0;
+    return is_read_by_loader(source) ? read_by_loader(source) : read_from_disk(source);
+}
+
+/* malloc'ed, or NULL. */
+static char *path_of(PyObject *name, PyObject *module)
+{
+    struct source source;
+    PyObject *bytes = NULL;
+    char *path = NULL;
+
+    if (locate(&source, name, module) == 0 && source.state != SOURCE_NONE && source.file &&
+        !is_read_by_loader(&source))
+        bytes = PyUnicode_EncodeFSDefault(source.file);
+    if (bytes)
+        path = strdup(PyBytes_AsString(bytes));
+    PyErr_Clear();
+    Py_DecRef(bytes);
+    source_clear(&source);
+    return path;
+}
+
+void source_read_ahead(PyObject *modules, Py_ssize_t from, Py_ssize_t to)
+{
+    char **paths = calloc(to > from ? (size_t)(to - from) : 1, sizeof *paths);
+    PyThreadState *thread;
+    size_t n = 0;
+
+    for (Py_ssize_t i = from; paths && i < to; i++) {
+        PyObject *pair = PyList_GetItem(modules, i);
+        char *path = path_of(PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1));
+
+        if (path)
+            paths[n++] = path;
+    }
+    thread = PyEval_SaveThread();
+    files_read_ahead(paths, n);
+    PyEval_RestoreThread(thread);
 }
 
 void source_clear(struct source *source)

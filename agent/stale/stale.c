@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "agent.h"
 #include "cpython/interpreters.h"
@@ -186,13 +187,49 @@ static int inspect_into(PyObject *list, PyObject *pair, bool names_only)
     return result;
 }
 
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Who waits for the GIL is woken; taken again at once, it would be gone before they look. */
+static void let_others_run(void)
+{
+    const struct timespec moment = {0, 50000};
+    PyThreadState *thread = PyEval_SaveThread();
+
+    nanosleep(&moment, NULL);
+    PyEval_RestoreThread(thread);
+}
+
+/* Where another thread always wants the GIL, having let it go costs a switch interval: files are
+ * read AHEAD at a time, and the GIL is kept for a SLICE. */
+static void share_gil(PyObject *modules, Py_ssize_t i, uint64_t *since)
+{
+    enum { AHEAD = 64, SLICE_NS = 10000000 };
+    Py_ssize_t n = PyList_Size(modules);
+
+    if (i % AHEAD == 0)
+        source_read_ahead(modules, i, i + AHEAD < n ? i + AHEAD : n);
+    else if (now_ns() - *since > SLICE_NS)
+        let_others_run();
+    else
+        return;
+    *since = now_ns();
+}
+
 /* Takes the reference to `modules`. */
 static PyObject *inspect_all(PyObject *modules, bool names_only)
 {
     PyObject *list = modules ? PyList_New(0) : NULL;
     Py_ssize_t n = list ? PyList_Size(modules) : 0;
+    uint64_t since = 0;
 
     for (Py_ssize_t i = 0; list && i < n; i++) {
+        share_gil(modules, i, &since);
         int result = inspect_into(list, PyList_GetItem(modules, i), names_only);
         if (result == 0 && job_cancelled()) {
             job_fail("cancelled", 4, NULL, "given up; nothing was changed");
@@ -205,6 +242,8 @@ static PyObject *inspect_all(PyObject *modules, bool names_only)
             emit_progress("compare", (size_t)i + 1, (size_t)n);
         }
     }
+    if (n)
+        source_read_ahead(modules, n, n);
     Py_DecRef(modules);
     return list;
 }
