@@ -79,6 +79,17 @@ def selection():
                 frame.select()
 
 
+@contextlib.contextmanager
+def selected_thread():
+    """Puts it back, and its frame only as gdb does: it may be running."""
+    thread = gdb.selected_thread()
+    try:
+        yield
+    finally:
+        if thread and thread.is_valid():
+            thread.switch()
+
+
 def thread_of(tid):
     for thread in gdb.selected_inferior().threads():
         if thread.ptid[1] == tid:
@@ -137,6 +148,14 @@ def run_until(place):
     return hit, stops
 
 
+def told_late(function):
+    """For what happens when no command runs: gdb would show an error as a Python one."""
+    try:
+        function()
+    except gdb.GdbError as error:
+        gdb.write("%s\n" % error, gdb.STDERR)
+
+
 # ---- The pyhot that we work for ----
 
 class Job:
@@ -172,7 +191,7 @@ class Job:
         with self.lock:
             self.printed = printed
             if self.background:
-                gdb.post_event(self._report_late)
+                gdb.post_event(lambda: told_late(self.report))
 
     def cancel(self):
         self.process.send_signal(signal.SIGINT)
@@ -187,13 +206,7 @@ class Job:
         with self.lock:
             self.background = True
             if self.printed:
-                gdb.post_event(self._report_late)
-
-    def _report_late(self):
-        try:
-            self.report()
-        except gdb.GdbError as error:
-            gdb.write("%s\n" % error, gdb.STDERR)
+                gdb.post_event(lambda: told_late(self.report))
 
     def report(self):
         """Prints what pyhot printed.  Its failures are gdb errors."""
@@ -265,6 +278,8 @@ class Job:
 
     def _advance(self, tid, address, *why):
         thread = thread_of(int(tid))
+        if gdb.parameter("non-stop"):
+            return "failed in non-stop mode pyhot lets no thread run"
         gdb.write("pyhot: thread %d is in %s: it goes on until it is out of there\n"
                   % (thread.num, " ".join(why)))
         hit, _ = run_until(Place(int(address, 16), thread))
@@ -315,9 +330,6 @@ def target_of_gdb():
         raise gdb.GdbError("pyhot: process %d has another root directory than gdb: detach, "
                            "set sysroot /proc/%d/root, and attach again"
                            % (inferior.pid, inferior.pid))
-    if gdb.parameter("non-stop"):
-        raise gdb.GdbError("pyhot: gdb is in non-stop mode, where pyhot does not work: detach, "
-                           "set non-stop off, and attach again")
     if gdb.current_recording():
         raise gdb.GdbError("pyhot: gdb records what the process does, which cannot be done while "
                            "it is reloaded: record stop")
@@ -335,8 +347,15 @@ def run_job(command, argument):
         arguments = ["--json" if word == "-j" else word for word in arguments]
         variable = "pyhot"
     pid = target_of_gdb().pid
-    job = Job([command, "--color=never", str(pid)] + arguments, gdb.selected_thread().ptid[1],
-              variable)
+
+    def start():
+        return Job([command, "--color=never", str(pid)] + arguments, gdb.selected_thread().ptid[1],
+                   variable)
+
+    if gdb.parameter("non-stop"):
+        NonStop(start)
+        return
+    job = start()
     try:
         drive(job)
     except BaseException:
@@ -344,6 +363,94 @@ def run_job(command, argument):
         raise
     finally:
         job.end()
+
+
+def kernel_state(thread):
+    """Its letter in ps(1), which gdb may not have seen yet; "X": it has ended."""
+    try:
+        with open("/proc/%d/task/%d/stat" % thread.ptid[:2]) as file:
+            return file.read().rpartition(") ")[2][0].replace("Z", "X")
+    except OSError:
+        return "X"
+
+
+class NonStop:
+    """A job where each thread runs and stops by itself.
+
+    gdb abandons the call of a function when another thread stops meanwhile.  So the threads that
+    run are stopped for the time of the calls; gdb must see that first, and does so only when this
+    command has ended.  No thread that its user stopped is let run."""
+
+    LOOK_SECONDS = 0.005
+    waiting = None  # the one that has not begun: one at a time
+
+    def __init__(self, start):
+        if NonStop.waiting:
+            raise gdb.GdbError("pyhot: a job before this one has not begun yet")
+        self.start = start  # makes the Job
+        self.stopped = {}  # what we stop: thread number -> thread
+        self.thread = gdb.selected_thread()
+        self.inferior = gdb.selected_inferior()
+        NonStop.waiting = self
+        gdb.events.stop.connect(self._see_stop)
+        self._look()
+
+    def _see_stop(self, event):
+        """One that came to a breakpoint or a signal is its user's."""
+        if isinstance(event, (gdb.BreakpointEvent, gdb.SignalEvent)) and event.inferior_thread:
+            self.stopped.pop(event.inferior_thread.num, None)
+
+    def _look(self):
+        """Begins when no thread runs.  gdb has no event for the end of one, so we look again."""
+        listed = {thread: kernel_state(thread) for thread in self.inferior.threads()
+                  if thread.is_running()}
+        if all(state == "X" for state in listed.values()):
+            NonStop.waiting = None
+            gdb.events.stop.disconnect(self._see_stop)
+            self._begin()
+            return
+        with selected_thread():
+            for thread, state in listed.items():
+                if state not in "tX":
+                    self.stopped[thread.num] = thread
+                    thread.switch()
+                    gdb.execute("interrupt", to_string=True)
+        timer = threading.Timer(self.LOOK_SECONDS, gdb.post_event,
+                                [lambda: told_late(self._look)])
+        with signals_blocked():  # they are gdb's
+            timer.start()
+
+    def _begin(self):
+        if not self.thread.is_valid():
+            self._continue()
+            raise gdb.GdbError("pyhot: the thread that was selected has ended; nothing was changed")
+        job = None
+        try:
+            with selected_thread():
+                self.thread.switch()
+                job = self.start()
+                with settings(pagination="off", confirm="off"):
+                    end = job.serve()
+        except BaseException:
+            if job:
+                job.cancel()
+            raise
+        finally:
+            if job:
+                job.end()
+            self._continue()
+        if end is None:
+            job.wait()
+            job.report()
+        else:
+            job.leave_to_background()
+
+    def _continue(self):
+        with selected_thread():
+            for thread in self.stopped.values():
+                if thread.is_valid() and thread.is_stopped():
+                    thread.switch()
+                    gdb.execute("continue &", to_string=True)
 
 
 def drive(job):

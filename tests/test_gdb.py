@@ -106,9 +106,9 @@ os.mkfifo("fifo")
 fd, byte = os.open("fifo", os.O_RDWR), ctypes.create_string_buffer(1)
 read = ctypes.PyDLL(None).read
 probe.ready()
+read(fd, byte, 1)
 while True:
-    read(fd, byte, 1)
-    time.sleep(0.5)
+    time.sleep(0.05)
 """
 
 
@@ -443,14 +443,6 @@ def test_what_the_user_watches_and_records(any_python, edited):
     check_reloaded(target)
 
 
-def test_non_stop_is_refused(any_python, edited):
-    target = edited(any_python)
-    output = gdb("set non-stop on", "attach %d" % target.pid, "pyhot attach mod", "interrupt -a")
-    assert "gdb is in non-stop mode" in output, output
-    os.kill(target.pid, signal.SIGCONT)  # gdb leaves it stopped, with or without pyhot
-    assert target.eval("mod.answer()") == "old"
-
-
 def test_process_ends_during_the_job(any_python, start, session):
     held = Held(start, any_python)
     debugger = session("attach %d" % held.target.pid, "source %s" % SCRIPT)
@@ -474,3 +466,62 @@ def test_child_that_gdb_would_follow(any_python, start):
     assert "mod reloaded in %d" % target.pid in output and 'is "child"' in output, output
     assert target.eval("mod.answer()") == "new!"
     target.check_unharmed(descriptors=False)
+
+
+def threads(debugger, target):
+    """What gdb says of the program's own threads."""
+    own = {"(LWP %d)" % tid for tid in target.before.threads}
+    return [line for line in debugger.run("info threads").splitlines()
+            if any(lwp in line for lwp in own)]
+
+
+def wait_for_running(debugger, target, n):
+    """Until gdb has seen that so many of them run."""
+    harness.wait_for(lambda: sum("(running)" in line for line in threads(debugger, target)) == n,
+                     "%d threads run" % n)
+
+
+def test_non_stop(any_python, start, session):
+    """Threads that were stopped stay stopped, at the same place; those that ran run on."""
+    # Its main thread, the one that will be stopped alone, never holds the GIL.
+    target = start(any_python, dict(FILES, **{"app.py": APP.replace("sleep(0.05)", "sleep(1000)")}))
+    target.edit("mod.py", NEW_MODULE)
+    debugger = session("set non-stop on", "attach %d" % target.pid)
+    debugger.run("source %s" % SCRIPT)
+    debugger.begin("pyhot attach mod")  # at once: not all stops have been seen
+    debugger.until("mod reloaded")
+    wait_for_running(debugger, target, 0)
+    places = threads(debugger, target)
+    debugger.begin("pyhot list-stale mod")
+    debugger.until("mod  fresh")
+    assert threads(debugger, target) == places
+    debugger.run("continue -a &")
+    debugger.run("interrupt")
+    wait_for_running(debugger, target, len(places) - 1)
+    for value in range(20):  # at once after each other: gdb still lists threads that have ended
+        target.edit("mod.py", "def answer():\n    return %d\n" % value)
+        debugger.begin("pyhot attach mod")
+        debugger.until("mod reloaded")
+    wait_for_running(debugger, target, len(places) - 1)
+    debugger.run("interrupt -a")
+    wait_for_running(debugger, target, 0)
+    debugger.run("detach")
+    assert target.eval("mod.answer()") == value
+    target.check_unharmed()
+
+
+def test_non_stop_where_a_stopped_thread_holds_the_gil(any_python, start, session):
+    """The job waits: no thread of the user's is let run."""
+    held = Held(start, any_python)
+    debugger = session("set non-stop on", "attach %d" % held.target.pid)
+    debugger.run("source %s" % SCRIPT)
+    debugger.begin("pyhot attach mod")
+    held.wait_for_agent()
+    held.let_go()
+    assert "reloaded" not in debugger.run("info threads")
+    debugger.begin("continue -a &")
+    debugger.until("mod reloaded")
+    debugger.run("interrupt -a")
+    wait_for_running(debugger, held.target, 0)
+    debugger.run("detach")
+    check_reloaded(held.target)
