@@ -182,6 +182,34 @@ static void print_verdict(const struct sheet *sheet, struct json_object *module)
     putc('\n', sheet->out);
 }
 
+/* "  not in app, which is kept: count, add (--new app)" */
+static void print_unregistered(const struct sheet *sheet, struct json_object *objects)
+{
+    struct json_object_iterator at, end;
+
+    if (!objects)
+        return;
+    at = json_object_iter_begin(objects);
+    end = json_object_iter_end(objects);
+    for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
+        const char *name = json_object_iter_peek_name(&at);
+        struct json_object *names = json_object_iter_peek_value(&at);
+
+        fputs("  ", sheet->out);
+        print_painted(sheet->out, sheet->color, PAINT_WARNING, "not in ");
+        print_safe(sheet->out, name, false);
+        fputs(", which is kept: ", sheet->out);
+        for (size_t i = 0; i < list_length(names); i++) {
+            fputs(i ? ", " : "", sheet->out);
+            print_safe(sheet->out, json_object_get_string(json_object_array_get_idx(names, i)),
+                       false);
+        }
+        fputs(" (--new ", sheet->out);
+        print_safe(sheet->out, name, false);
+        fputs(" takes the new one)\n", sheet->out);
+    }
+}
+
 static void print_module(const struct sheet *sheet, struct json_object *module)
 {
     struct json_object *exception = member_object(module, "error");
@@ -198,6 +226,7 @@ static void print_module(const struct sheet *sheet, struct json_object *module)
     print_names(sheet, "removed", member_list(module, "removed"));
     print_names(sheet, "kept", member_list(module, "kept"));
     print_names(sheet, "taken", member_list(module, "taken"));
+    print_unregistered(sheet, member_object(module, "unregistered"));
     if (sheet->verbose)
         print_definitions(sheet, member_list(module, "details"));
     if (exception)

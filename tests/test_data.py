@@ -226,6 +226,45 @@ STATE = [
 ]
 
 REGISTRIES = [
+    case("registered_with_an_object_that_is_dropped", {
+        "web.py": '''
+        class Route:
+            def __init__(self, path, function):
+                self.path, self.function = path, function
+        class App:
+            def __init__(self):
+                self.routes, self.log = [], SHARED
+            def route(self, path):
+                return lambda f: self.routes.append(Route(path, f)) or f
+        SHARED = []
+        ''', "mod.py": '''
+        import web
+        app = web.App()
+        other = web.App()
+        @app.route("/")
+        def index():
+            return "{{old||new}}"
+        {{||@app.route("/add")
+        def add():
+            return "added"}}
+        {{||def helper():
+            pass}}
+        '''}, "import mod, web", '''
+        part = modules["mod"]
+        assert part["kept"] == ["app", "other"] and part["unregistered"] == {"app": ["add"]}, part
+        assert [r.function() for r in mod.app.routes] == ["new"]
+        '''),
+    case("registered_with_an_object_that_is_taken", {
+        "web.py": "class App:\n    def __init__(self):\n        self.routes = []\n",
+        "mod.py": '''
+        import web
+        app = web.App()
+        {{||def add():
+            return "added"
+        app.routes.append(add)}}
+        '''}, "import mod; app = mod.app", '''
+        assert mod.app is app and app.routes == [mod.add] and "unregistered" not in modules["mod"]
+        ''', new=["app"]),
     case("routes", '''
         ROUTES = {}
         ORDER = []

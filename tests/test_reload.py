@@ -552,6 +552,20 @@ def test_new_fields_of_attrs_classes(any_python, start):
                        " for o in held]") == (False, [True] * 3)
 
 
+def test_what_a_dropped_object_had_is_pointed_out(any_python, start):
+    text = "import web\napp = web.App()\n@app.route\ndef index():\n    return %d\n"
+    target = start(any_python, {
+        "web.py": "class App:\n    def __init__(self):\n        self.routes = []\n"
+                  "    def route(self, f):\n        self.routes.append(f)\n        return f\n",
+        "mod.py": text % 1, "app.py": "import mod\n" + IDLE})
+    target.edit("mod.py", text % 2 + "@app.route\ndef about():\n    return 3\n")
+    done = harness.run_pyhot("attach", target.pid, "mod", json_report=False)
+    assert done.returncode == 0, done.stderr
+    assert "  not in app, which is kept: about (--new app takes the new one)\n" in done.stdout
+    target.reload("mod", "--force", "--new", "app")
+    assert target.eval("[f() for f in mod.app.routes]") == [2, 3]
+
+
 MODEL = """
 from pydantic import BaseModel, Field
 

@@ -11,6 +11,7 @@
 #include "remap/remap.h"
 #include "request.h"
 #include "transaction.h"
+#include "unregistered.h"
 
 static uint64_t now_ns(void)
 {
@@ -115,6 +116,19 @@ static int pair(struct reload *reload)
     return pair_modules(reload->plan, reload->pairs, reload->n_pairs, &options);
 }
 
+static int look_at_dropped(struct reload *reload)
+{
+    for (size_t i = 0; i < reload->n; i++) {
+        struct member *member = &reload->members[i];
+
+        if (member->pair)
+            member->unregistered = unregistered(member->pair, reload->contents);
+        if (member->pair && !member->unregistered)
+            return -1;
+    }
+    return 0;
+}
+
 /* What other reloads left of the modules in other places becomes the newest, too. */
 static int sweep_generations(struct reload *reload)
 {
@@ -151,8 +165,8 @@ static int settle_dicts(struct reload *reload)
 
 static int prepare_plan(struct reload *reload)
 {
-    if (exclude_ours(reload) < 0 || pair(reload) < 0 || sweep_generations(reload) < 0 ||
-        plan_packages(reload) < 0 || settle_dicts(reload) < 0)
+    if (exclude_ours(reload) < 0 || pair(reload) < 0 || look_at_dropped(reload) < 0 ||
+        sweep_generations(reload) < 0 || plan_packages(reload) < 0 || settle_dicts(reload) < 0)
         return -1;
     reload->hooks = hooks_new(&reload->execution, plan_remap(reload->plan));
     reload->doubled_exits = exit_functions_doubled(plan_remap(reload->plan));

@@ -432,6 +432,7 @@ static void clear(struct reload *reload)
         Py_DecRef(member->new_code);
         Py_DecRef(member->old_code);
         Py_DecRef(member->error);
+        Py_DecRef(member->unregistered);
         source_clear(&member->source);
     }
     free(reload->members);

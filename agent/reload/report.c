@@ -55,6 +55,8 @@ static PyObject *report_member(const struct member *member)
         put(report, "kept", list_or_empty(pair->kept)) < 0 ||
         put(report, "taken", list_or_empty(pair->taken)) < 0 ||
         put(report, "error", object_or_none(member->error)) < 0 ||
+        (member->unregistered && PyDict_Size(member->unregistered) > 0 &&
+         PyDict_SetItemString(report, "unregistered", member->unregistered) < 0) ||
         (pair->details && put(report, "details", list_or_empty(pair->details)) < 0)) {
         Py_DecRef(report);
         return NULL;

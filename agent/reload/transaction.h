@@ -27,6 +27,7 @@ struct member {
     enum result result;
     PyObject *error;          /* failure_take's dict, or NULL */
     struct module_pair *pair; /* set while the transaction pairs */
+    PyObject *unregistered;   /* dict (unregistered.h), or NULL */
 };
 
 struct reload {
