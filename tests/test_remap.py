@@ -303,6 +303,34 @@ assert report["unresolved"] == report["unaccounted"] == 0, report
 """)
 
 
+def test_deeply_nested_keys(run):
+    """Keys whose hash changes are found again however deep, and each part of them is looked at once,
+    not once for each of the 4**20 ways that lead to it."""
+    run("""
+def old(): pass
+def new(): pass
+def chain(make):
+    nest = (old,)
+    for _ in range(2000):
+        nest = make(nest)
+    return nest
+many = frozenset([old])
+for _ in range(20):
+    many = frozenset([(many, many), frozenset([many, 2])])
+keys = [chain(lambda x: (x,)), chain(lambda x: frozenset([x])), chain(lambda x: (frozenset([x, 1]), 2)), many]
+found, members = {key: i for i, key in enumerate(keys)}, set(keys)
+dry = pyhot.remap({old: new}, dry_run=True)
+assert keys[0] in found and dry["unresolved"] == 0
+report = pyhot.remap({old: new})
+assert report["unresolved"] == report["unaccounted"] == 0, report
+assert [found.get(key) for key in keys] == list(range(4)) and members == set(keys)
+assert list(found) == keys
+[bottom] = keys[0]
+while bottom[0] is not new:
+    [bottom] = bottom
+""")
+
+
 def test_finalizers_and_weak_references_do_not_run_in_between(run):
     """Old objects live until the remap is over, and die normally then."""
     run("""

@@ -110,6 +110,7 @@ struct remap {
     struct instances *instances;
     struct dicts *dicts;
     struct hashed *hashed;
+    struct rehash_memo *rehash_memo; /* rehash.c */
     struct deques *deques;
     struct weakrefs *weakrefs;
     struct frames *frames;

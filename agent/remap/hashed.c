@@ -268,7 +268,10 @@ static int hashed_prepare(struct remap *r)
     h = state(r);
     if (!h)
         return -1;
+    if (rehash_begin(r) < 0)
+        return -1;
     remap_each(r, KIND_DICT | KIND_SET | KIND_TUPLE, look_at, r);
+    rehash_end(r);
     if (h->failed)
         return -1;
     /* The caller may add entries and members of its own before the commit. */

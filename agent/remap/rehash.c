@@ -13,7 +13,11 @@ bool rehash_supported(void)
     return dict_layout_known() && set_layout_known() && hash_formulas_known();
 }
 
-enum { DEEPEST = 200, ON_STACK = 32 };
+enum {
+    DEEPEST = 50,       /* at once */
+    MOST_NESTS = 10000, /* times DEEPEST: CPython's own hash would have run out of stack */
+    ON_STACK = 32,
+};
 
 struct lane {
     Py_hash_t before, after;
@@ -22,6 +26,92 @@ struct lane {
 
 static enum rehash change_of(const struct remap *, PyObject *, const Py_hash_t *, int,
                              struct lane *, uint32_t *);
+
+/* --- what is known of nested objects */
+
+/* One that was looked at: without it, what many hold would be looked at once for each way that
+ * leads to it. */
+struct known {
+    PyObject *object; /* NULL: free */
+    enum rehash change;
+    uint32_t key;
+    struct lane lane;
+};
+
+struct rehash_memo {
+    struct known *slots;
+    size_t n, cap;      /* a power of two, or 0 */
+    PyObject *too_deep; /* what the last attempt did not look into: it is to be known first */
+};
+
+static struct known *slot_of(struct known *slots, size_t cap, const PyObject *o)
+{
+    size_t i = ((uintptr_t)o >> 4) * 0x9e3779b97f4a7c15u;
+
+    for (i ^= i >> 32;; i++) {
+        struct known *slot = &slots[i & (cap - 1)];
+
+        if (!slot->object || slot->object == o)
+            return slot;
+    }
+}
+
+static const struct known *recall(const struct remap *r, const PyObject *o)
+{
+    const struct rehash_memo *memo = r->rehash_memo;
+    const struct known *slot = memo->n ? slot_of(memo->slots, memo->cap, o) : NULL;
+
+    return slot && slot->object ? slot : NULL;
+}
+
+static int grow(struct rehash_memo *memo)
+{
+    size_t cap = memo->cap ? 2 * memo->cap : 256;
+    struct known *slots = calloc(cap, sizeof *slots);
+
+    if (!slots) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < memo->cap; i++)
+        if (memo->slots[i].object)
+            *slot_of(slots, cap, memo->slots[i].object) = memo->slots[i];
+    free(memo->slots);
+    memo->slots = slots;
+    memo->cap = cap;
+    return 0;
+}
+
+static int remember(struct rehash_memo *memo, const struct known *known)
+{
+    struct known *slot;
+
+    if (2 * memo->n >= memo->cap && grow(memo) < 0)
+        return -1;
+    slot = slot_of(memo->slots, memo->cap, known->object);
+    memo->n += !slot->object;
+    *slot = *known;
+    return 0;
+}
+
+int rehash_begin(struct remap *r)
+{
+    r->rehash_memo = calloc(1, sizeof *r->rehash_memo);
+    if (r->rehash_memo)
+        return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+void rehash_end(struct remap *r)
+{
+    if (r->rehash_memo)
+        free(r->rehash_memo->slots);
+    free(r->rehash_memo);
+    r->rehash_memo = NULL;
+}
+
+/* --- by type */
 
 static PyObject *mapped(const struct remap *r, PyObject *o)
 {
@@ -205,6 +295,54 @@ static enum rehash change_of_builtin(const struct remap *r, PyObject *o, const P
     return REHASH_CHANGED;
 }
 
+static bool is_nest(PyObject *o)
+{
+    const PyTypeObject *type = type_of(o);
+
+    return (is_tuple(o) && type->tp_hash == PyTuple_Type.tp_hash) ||
+           type->tp_hash == PyFrozenSet_Type.tp_hash || type == &PyMethod_Type ||
+           is_weakref_hash(o);
+}
+
+static enum rehash change_of_nest(const struct remap *r, PyObject *o, const Py_hash_t *stored,
+                                  int depth, struct lane *lane, uint32_t *key)
+{
+    if (is_tuple(o))
+        return change_of_tuple(r, o, stored, depth, lane, key);
+    if (type_of(o)->tp_hash == PyFrozenSet_Type.tp_hash)
+        return change_of_frozenset(r, o, depth, lane, key);
+    if (type_of(o) == &PyMethod_Type)
+        return change_of_method(r, o, stored, depth, lane, key);
+    return change_of_weakref(r, o, depth, lane, key);
+}
+
+static enum rehash change_of_nested(const struct remap *r, PyObject *o, const Py_hash_t *stored,
+                                    int depth, struct lane *lane, uint32_t *key)
+{
+    const struct known *before = recall(r, o);
+    struct known known = {o, REHASH_SAME, REHASH_NO_KEY, {0, 0, false}};
+
+    if (before) {
+        *lane = before->lane;
+        if (before->key != REHASH_NO_KEY)
+            *key = before->key;
+        return before->change;
+    }
+    if (depth > DEEPEST) {
+        r->rehash_memo->too_deep = o;
+        return REHASH_FAILED;
+    }
+    known.change = change_of_nest(r, o, stored, depth, &known.lane, &known.key);
+    *lane = known.lane;
+    if (known.key != REHASH_NO_KEY)
+        *key = known.key;
+    /* What follows from the hash stored in one table is not for all. */
+    if (known.change != REHASH_FAILED && (!stored || !is_tuple(o)) &&
+        remember(r->rehash_memo, &known) < 0)
+        return REHASH_FAILED;
+    return known.change;
+}
+
 /* `stored`: the hash if it is known, or NULL. */
 static enum rehash change_of(const struct remap *r, PyObject *o, const Py_hash_t *stored, int depth,
                              struct lane *lane, uint32_t *key)
@@ -215,16 +353,9 @@ static enum rehash change_of(const struct remap *r, PyObject *o, const Py_hash_t
         *key = (uint32_t)found;
         return change_of_key(&r->keys[found], stored, lane);
     }
-    if (depth > DEEPEST)
-        return REHASH_UNKNOWN;
-    if (is_tuple(o) && type_of(o)->tp_hash == PyTuple_Type.tp_hash)
-        return change_of_tuple(r, o, stored, depth, lane, key);
-    if (type_of(o)->tp_hash == PyFrozenSet_Type.tp_hash)
-        return change_of_frozenset(r, o, depth, lane, key);
-    if (is_weakref_hash(o))
-        return change_of_weakref(r, o, depth, lane, key);
-    if (type_of(o) == &PyMethod_Type)
-        return change_of_method(r, o, stored, depth, lane, key);
+    if (is_nest(o))
+        return depth > 1 ? change_of_nested(r, o, stored, depth, lane, key)
+                         : change_of_nest(r, o, stored, depth, lane, key);
     if (type_of(o) == &PyCFunction_Type)
         return change_of_builtin(r, o, stored, lane, key);
     lane->known = stored || plain_hash(o, &lane->before);
@@ -234,14 +365,66 @@ static enum rehash change_of(const struct remap *r, PyObject *o, const Py_hash_t
     return REHASH_SAME;
 }
 
+static bool waits_for_another(const struct remap *r, enum rehash change)
+{
+    return change == REHASH_FAILED && r->rehash_memo->too_deep && !PyErr_Occurred();
+}
+
+/* Gets to know the last of the list, or adds what has to be known before.  -1: no memory. */
+static int look_into_last(const struct remap *r, struct known *list, size_t *n)
+{
+    struct known *last = &list[*n - 1];
+
+    r->rehash_memo->too_deep = NULL;
+    last->lane = (struct lane){0};
+    last->change = change_of_nest(r, last->object, NULL, 0, &last->lane, &last->key);
+    if (waits_for_another(r, last->change)) {
+        list[(*n)++] = (struct known){.object = r->rehash_memo->too_deep, .key = REHASH_NO_KEY};
+        return 0;
+    }
+    if (last->change == REHASH_FAILED || remember(r->rehash_memo, last) < 0)
+        return -1;
+    (*n)--;
+    return 0;
+}
+
+/* Gets to know `o`, and first what is too deep in it, and so on: in a list, not on the stack,
+ * which may be small. */
+static int get_to_know(const struct remap *r, PyObject *o)
+{
+    struct known *list = malloc(MOST_NESTS * sizeof *list);
+    size_t n = 0;
+    int status = 0;
+
+    if (!list) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    list[n++] = (struct known){.object = o, .key = REHASH_NO_KEY};
+    while (n > 0 && status == 0) {
+        if (n == MOST_NESTS) {
+            list[--n].change = REHASH_UNKNOWN;
+            status = remember(r->rehash_memo, &list[n]);
+        } else {
+            status = look_into_last(r, list, &n);
+        }
+    }
+    free(list);
+    return status;
+}
+
 enum rehash rehash_of(const struct remap *r, PyObject *o, Py_hash_t before, Py_hash_t *after,
                       uint32_t *key)
 {
-    struct lane lane = {0};
+    struct lane lane;
     enum rehash change;
 
-    *key = REHASH_NO_KEY;
-    change = change_of(r, o, &before, 0, &lane, key);
+    do {
+        lane = (struct lane){0};
+        *key = REHASH_NO_KEY;
+        r->rehash_memo->too_deep = NULL;
+        change = change_of(r, o, &before, 0, &lane, key);
+    } while (waits_for_another(r, change) && get_to_know(r, r->rehash_memo->too_deep) == 0);
     if (change == REHASH_CHANGED) {
         /* The formulas must explain the hash that is there; else the object was changed
          * since, or is hashed in a way not known here. */

@@ -18,10 +18,14 @@ enum rehash {
 #define REHASH_NO_KEY UINT32_MAX
 
 /* `before`: the hash stored with `o`, in a dict or set.  *key: a key that it depends on, or
- * REHASH_NO_KEY: none was found, but what is nested too deeply was not looked at.
+ * REHASH_NO_KEY: there is none.  To any depth, in linear time: what is nested is remembered from
+ * rehash_begin (-1: MemoryError) to rehash_end; no key may be added in between.
  * Does not allocate Python objects. */
 enum rehash rehash_of(const struct remap *, PyObject *o, Py_hash_t before, Py_hash_t *after,
                       uint32_t *key);
+
+int rehash_begin(struct remap *);
+void rehash_end(struct remap *);
 
 /* After the remap: are they equal for certain, told without calling __eq__?  Both have the
  * same hash.  `r` is the remap (void for use as a callback). */
