@@ -179,11 +179,13 @@ static int look_at_call(struct remap *r, PyObject *frame, void *arg)
     return 0;
 }
 
-/* Up to 3.10 the unused part of the stack is looked at too (frame.h), so it is a guess. */
+/* Up to 3.10 the unused part of the stack is looked at too (frame.h): a word there may be left of a
+ * value that is gone. */
 static int look_at_stack(struct remap *r, PyObject *frame, void *arg)
 {
-    const char *where = cpython_minor() <= 10 ? "operand stack of a running frame, it seems"
-                                              : "operand stack of a running frame";
+    const char *where = cpython_minor() <= 10
+                            ? "operand stack of a running frame, or a trace of it there"
+                            : "operand stack of a running frame";
     struct frame_fields f;
 
     (void)arg;
