@@ -656,6 +656,46 @@ def same():
 """
 
 
+def test_what_the_interpreter_itself_holds(python, run_script):
+    """Where no traversal leads: each is named as a person would look for it."""
+    output = run_script(python, PRELUDE + """
+import atexit, signal
+names = ["ended", "traced", "profiled", "audited", "signalled", "monitored", "begun"]
+write("mod", "".join("def %s(*args): pass\\n" % name for name in names), 1000)
+import mod
+atexit.register(mod.ended)
+signal.signal(signal.SIGUSR2, mod.signalled)
+sys.addaudithook(mod.audited)
+sys.set_asyncgen_hooks(mod.begun)
+if sys.version_info >= (3, 12):
+    sys.monitoring.use_tool_id(3, "test")
+    sys.monitoring.register_callback(3, sys.monitoring.events.LINE, mod.monitored)
+sys.setprofile(mod.profiled)
+sys.settrace(mod.traced)
+importlib.reload(mod)
+objects = pyhot.stale("mod", objects=True)["objects"]
+sys.settrace(None)
+sys.setprofile(None)
+for entry in objects:
+    print(repr(entry))
+""")
+    found = {name: paths(entry) for (name, _), entry in by_object(output).items()}
+    thread = "trace or profile function, hook or exception of a thread"
+    expected = {"mod.traced": thread, "mod.profiled": thread, "mod.begun": thread,
+                "mod.audited": "audit hook", "mod.signalled": "handler of signal 12",
+                "mod.ended": "function registered with atexit"}
+    if python.minor < (3, 10):
+        expected["mod.ended"] = "atexit.<function>"
+    if python.minor >= (3, 14):
+        expected["mod.ended"] = "functions registered with atexit[0][0]"
+    if python.minor >= (3, 12):
+        expected["mod.monitored"] = "callback of sys.monitoring tool 3"
+    assert set(found) == set(expected)
+    for name, path in expected.items():
+        rest = [other for other in found[name] if not other.startswith("C variable at")]
+        assert rest == [path], (name, found[name])
+
+
 def test_suspended_frames_on_old_code(python, run_script):
     found = by_object(run_script(python, PRELUDE + r'''
 write("flow", %r, 1e9)

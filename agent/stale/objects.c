@@ -5,9 +5,7 @@
 #include "objects.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 
-#include "cpython/callbacks.h"
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
 #include "cpython/refcount.h"
@@ -58,23 +56,6 @@ static int add_frame_root(struct survey *survey, const struct running_frame *fra
     return result;
 }
 
-/* What the interpreter calls on a signal, which it keeps in static data. */
-static int add_signal_roots(struct survey *survey)
-{
-    int result = 0;
-
-    for (int number = 1; result == 0 && number <= SIGNALS; number++) {
-        PyObject *handler = signal_handler(number);
-        char title[40];
-
-        snprintf(title, sizeof title, "handler of signal %d", number);
-        if (handler)
-            result = graph_add_root(&survey->graph, handler, GRAPH_OUTSIDE, title, NULL);
-        Py_DecRef(handler);
-    }
-    return result;
-}
-
 /* Modules first, so that a module's name is the one by which it is imported. */
 static int add_roots(struct survey *survey)
 {
@@ -90,7 +71,7 @@ static int add_roots(struct survey *survey)
     for (size_t i = 0; result == 0 && i < survey->frames.n; i++)
         result = add_frame_root(survey, &survey->frames.items[i]);
     Py_DecRef(main_name);
-    return result == 0 ? add_signal_roots(survey) : result;
+    return result == 0 ? survey_add_outside_roots(survey) : result;
 }
 
 /* --- who holds a target */
@@ -340,6 +321,7 @@ static int survey_all(struct survey *survey)
         return codes && !PyErr_Occurred() ? 0 : -1;
     }
     emit_progress("holders", 0, 0);
+    survey_read_atexit(survey);
     result = collector_pause(&was_on);
     if (result == 0) {
         result = search(survey);
@@ -368,6 +350,7 @@ PyObject *stale_objects(PyObject **graph)
     drawing_clear(&survey.drawing);
     running_frames_clear(&survey.frames);
     generations_clear(&survey.generations);
+    Py_DecRef(survey.atexit);
     return survey.report;
 }
 

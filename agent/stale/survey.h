@@ -16,6 +16,7 @@ struct survey {
     struct suspended_list suspended;
     struct graph graph;
     struct drawing drawing;
+    PyObject *atexit; /* list of the functions registered, or NULL */
     PyObject *report; /* list */
 };
 
@@ -23,6 +24,11 @@ struct survey {
 
 /* Appends the path to `node`, and on to `object` if that is not NULL, if the list is not full. */
 int survey_add_held_by(struct survey *, PyObject *held_by, uint32_t node, PyObject *object);
+
+/* Signal handlers, atexit functions, hooks and callbacks as roots.  The atexit functions are read
+ * before the collector is paused, as code of the program may run then (callbacks.h). */
+void survey_read_atexit(struct survey *);
+int survey_add_outside_roots(struct survey *);
 
 /* Frames that run old code.  Before the heap is searched: it may read sources. */
 int survey_report_frames(struct survey *);
