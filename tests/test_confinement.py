@@ -28,6 +28,8 @@ def within(tmp_path):
 
 def check_reload(target):
     target.edit("mod.py", MODULE.replace("1", "2"))
+    listed = harness.run_pyhot("list-stale", target.pid, "mod", "--objects")
+    assert [module["state"] for module in listed.report["modules"]] == ["stale"], listed.stdout
     target.reload("mod")
     assert target.eval("mod.answer()") == 2
     target.check_unharmed()

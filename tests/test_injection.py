@@ -59,6 +59,10 @@ def test_only_one_thread_to_borrow(start, python, place):
     target = start_app(start, python, place)
     target.edit("mod.py", MOD % 2)
     before = anonymous_code(target.pid)
+    listed = harness.run_pyhot("list-stale", target.pid, "mod", "--objects")
+    assert listed.returncode == 0, listed.stderr
+    assert [(module["name"], module["state"]) for module in listed.report["modules"]] == [
+        ("mod", "stale")]
     for number in (2, 3):
         target.edit("mod.py", MOD % number)
         report = target.reload("mod")

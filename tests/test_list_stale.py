@@ -433,8 +433,8 @@ print((after["objects"] - before["objects"]) - (before["objects"] - first["objec
     assert output == "{}\nCounter()\n"
 
 
-def test_nothing_changes_when_it_fails_or_is_killed(start, any_python):
-    target = start_shop(start, any_python)
+def test_nothing_changes_when_it_fails_or_is_killed(start, python):
+    target = start_shop(start, python)
     target.exec("""
 import gc, linecache, sys
 def snapshot():
