@@ -33,17 +33,26 @@ def load_modules():
 def containers(thing):
     """Name -> (object that refers to `thing`, function that finds it there again)."""
     import array
+    import ast
+    import asyncio
     import collections
     import contextvars
+    import copy
     import ctypes
     import functools
+    import io
     import itertools
+    import json
     import operator
     import queue
+    import sqlite3
     import threading
+    import time
     import types
+    import typing
     import weakref
     import xml.etree.ElementTree as tree
+    import xml.parsers.expat
 
     class Slots:
         __slots__ = ("thing",)
@@ -164,6 +173,86 @@ def containers(thing):
     add("element", element, lambda o: o.text)
     add("ctypes structure", made(type("S", (ctypes.Structure,), {"_fields_": [("n", ctypes.c_int)]}),
                                  thing=thing), attribute)
+
+    def put_back(queue):
+        x = queue.get()
+        queue.put(x)
+        return x
+
+    def raised(local):
+        try:
+            raise ValueError
+        except ValueError as error:
+            return error
+
+    def cached(size):
+        f = functools.lru_cache(size)(lambda x: x)
+        f(thing)
+        return f
+
+    def finds(f):
+        [x] = [x for x in all_of["list"][0] if f(x) is x]
+        assert f.cache_info().hits
+        return x
+
+    def dispatching():
+        f = functools.singledispatch(closure)
+        f.register(int)(thing)
+        assert f.dispatch(bool) is thing  # from here on in its cache
+        return f
+
+    add("property setter", property(None, thing), lambda o: o.fset)
+    add("bound method", types.MethodType(thing, 1), lambda o: o.__func__)
+    add("method wrapper", thing.__call__, lambda o: o.__self__)
+    add("super", super(Plain, made(Plain, thing=thing)), lambda o: o.__self__.thing)
+    add("enumerate", enumerate(itertools.repeat(thing)), lambda o: next(o)[1])
+    add("zip", zip(itertools.repeat(thing)), lambda o: next(o)[0])
+    add("tee", itertools.tee([thing, 1])[0], lambda o: next(copy.copy(o)))
+    add("accumulate", itertools.accumulate(itertools.repeat(thing), lambda x, y: y), next)
+    add("dict view", {"a": thing}.values(), lambda o: next(iter(o)))
+    add("partialmethod", functools.partialmethod(thing), lambda o: o.func)
+    add("lru_cache's entry", cached(None), finds)
+    add("bounded lru_cache's entry", cached(8), finds)
+    add("singledispatch", dispatching(), lambda o: o.dispatch(bool))
+    add("StopIteration", StopIteration(thing), lambda o: o.value)
+    add("traceback's frame", raised(thing), lambda o: o.__traceback__.tb_frame.f_locals["local"])
+    add("SimpleQueue", queue.SimpleQueue(), lambda o: o.put(thing) or put_back(o) if o.empty()
+        else put_back(o))
+    add("structseq", time.struct_time((thing,) * 9), first)
+    add("syntax tree", ast.Constant(thing), lambda o: o.value)
+    add("type variable", typing.TypeVar("T", bound=thing), lambda o: o.__bound__)
+    add("typing alias", typing.List[thing], lambda o: o.__args__[0])
+    variable = contextvars.ContextVar("in a context")
+    context = contextvars.copy_context()
+    context.run(variable.set, thing)
+    token = context.run(variable.set, 1)
+    add("context", context.run(variable.set, thing) and context, lambda o: o[variable])
+    add("token", token, lambda o: o.old_value)
+    future = asyncio.Future(loop=types.SimpleNamespace(get_debug=bool))
+    future.set_result(thing)
+    add("future", future, lambda o: o.result())
+    add("finalizer", (weakref.finalize(Plain, thing), Plain), lambda o: o[0].peek()[1])
+    all_of["finalizer"][0][0].atexit = False
+    add("BytesIO", made(type("B", (io.BytesIO,), {}), thing=thing), attribute)
+    add("JSON encoder", json.encoder.c_make_encoder(None, thing, None, None, ":", ",", False, False,
+                                                    True), lambda o: o.default)
+    add("expat parser", made(xml.parsers.expat.ParserCreate, StartElementHandler=thing),
+        lambda o: o.StartElementHandler)
+    if sys.version_info >= (3, 9):
+        add("generic alias", list[thing], lambda o: o.__args__[0])
+    if sys.version_info >= (3, 10):  # known to the collector
+        add("key of cmp_to_key", functools.cmp_to_key(max)(thing), lambda o: o.obj)
+        add("sqlite connection", made(sqlite3.connect, ":memory:", row_factory=thing),
+            lambda o: o.row_factory)
+    if sys.version_info >= (3, 11):
+        add("exception group", ExceptionGroup("g", [ValueError(thing)]),  # noqa: F821
+            lambda o: o.exceptions[0].args[0])
+    if sys.version_info >= (3, 14):
+        from string.templatelib import Interpolation, Template
+        add("template", Template(Interpolation(thing)), lambda o: o.interpolations[0].value)
+    if sys.version_info >= (3, 15):
+        add("frozendict", frozendict({"a": thing}), operator.itemgetter("a"))  # noqa: F821
+        add("frozendict's key", frozendict({thing: 1}), lambda o: next(iter(o)))  # noqa: F821
 
     suspended = generator()
     next(suspended)
