@@ -253,7 +253,14 @@ void tracee_release(struct tracee *tracee)
     if (tracee->state == TRACEE_DETACHED || tracee->state == TRACEE_GONE)
         return;
     fault_point("detaching");
-    ptrace(PTRACE_DETACH, tracee->tid, 0, 0);
+    if (ptrace(PTRACE_DETACH, tracee->tid, 0, 0)) {
+        /* It was killed: by the end of the process, or by an execve of another thread.  Until its
+         * tracer has taken its status that execve waits, and with it every PTRACE_SEIZE of a
+         * thread of the process (cred_guard_mutex; ptrace(2), "execve under ptrace"). */
+        tracee->state = TRACEE_RUNNING;
+        (void)wait_for_event(tracee, 0, PTRACE_CONT, monotonic_ns() + 1000000000u);
+        return;
+    }
     set_running(tracee, TRACEE_DETACHED);
     fault_point("detached");
 }

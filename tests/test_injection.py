@@ -224,6 +224,41 @@ def test_a_collection_is_waited_for(start, any_python):
     target.check_unharmed()
 
 
+# pyhot takes the thread that sleeps, which the execve of the main thread ends.
+EXECUTES = """
+import os, threading, time
+import mod
+threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+os.write(int(os.environ['PROBE_OUT']), b'READY\\n')
+while not os.path.exists("go"):
+    pass
+os.execv("/bin/sh", ["sh", "-c", "exit 6"])
+"""
+
+
+def test_execve_ends_the_traced_thread(start, any_python, faults_binary):
+    """The kernel holds the execve until the tracer has taken the status of that thread."""
+    target = start(any_python, {"mod.py": MOD % 1, "app.py": EXECUTES})
+    target.edit("mod.py", MOD % 2)
+    pyhot = subprocess.Popen([faults_binary, "attach", str(target.pid), "mod", "--timeout=600"],
+                             env=dict(os.environ, PYHOT_FAULT="detaching:1:%d" % signal.SIGSTOP),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True)
+    harness.wait_for(lambda: harness.proc_status(pyhot.pid)["State"][0] == "T", "pyhot stopped")
+    traced = [tid for tid in harness.proc_threads(target.pid)
+              if harness.proc_status(target.pid, tid)["TracerPid"] != "0"]
+    assert traced and target.pid not in traced
+    target.edit("go", "")
+    harness.wait_for(lambda: harness.proc_status(target.pid, traced[0])["State"][0] == "Z", "ended")
+    pyhot.send_signal(signal.SIGCONT)
+    try:
+        assert target.process.wait(harness.DEADLINE) == 6
+        _, errors = pyhot.communicate(timeout=harness.DEADLINE)
+    finally:
+        pyhot.kill()
+    assert pyhot.returncode == 3, errors
+
+
 # In a pid namespace of its own, where the next number can be chosen.
 REUSED = """
 import os, signal, subprocess, sys, time
