@@ -32,6 +32,7 @@
 #include "procfs.h"
 #include "remote_files.h"
 #include "runtime_layout.h"
+#include "seccomp.h"
 #include "tracee.h"
 
 enum {
@@ -202,6 +203,20 @@ static struct error *check_gdb(const struct target *target)
                       "detach that gdb");
 }
 
+/* The main thread runs the script (so it is not in strict mode), and ours inherits its filters.
+ * They can be read by its tracer only, which we are not. */
+static struct error *check_seccomp(const struct target *target)
+{
+    struct seccomp ours;
+    struct error *error;
+
+    seccomp_open(&ours, target);
+    error = seccomp_check(&ours, target, target->pid);
+    return error ? error_hint(error, "attach with --via=ptrace, as root outside of all containers "
+                                     "and with no other tracer: that reads the filter")
+                 : NULL;
+}
+
 struct error *remote_exec_check(const struct target *target, const struct python *python)
 {
     struct hook hook;
@@ -221,7 +236,8 @@ struct error *remote_exec_check(const struct target *target, const struct python
                                     "the main thread of process %d (%s) is stopped by its tracer",
                                     (int)target->pid, target->command),
                           "let it continue");
-    return check_gdb(target);
+    error = check_seccomp(target);
+    return error ? error : check_gdb(target);
 }
 
 /* ---- Writing ---- */

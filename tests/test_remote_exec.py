@@ -350,3 +350,16 @@ def test_pyhot_is_killed(newest, start, monkeypatch, place):
     target.reload("mod", VIA)
     assert target.eval("mod.answer()") == 3
     nothing_said(target)
+
+
+def test_a_filter_that_cannot_be_read_is_a_refusal(start, newest):
+    """It may kill at a call of ours; by ptrace it is read."""
+    app = ("import mod, probe, seccomp, time\n"
+           "seccomp.answer([seccomp.MEMFD_CREATE], seccomp.KILL)\n" + AT_WORK)
+    target = start(newest, {"mod.py": MODULE, "app.py": app})
+    target.edit("mod.py", MODULE.replace("1", "2"))
+    done = target.attach("mod", VIA)
+    assert done.returncode == 3, done.stdout
+    assert done.report["error"]["code"] == "seccomp", done.report
+    assert "--via=ptrace" in done.report["error"]["hint"]
+    target.check_unharmed()
