@@ -343,6 +343,9 @@ def target_of_gdb():
 def run_job(command, argument):
     arguments = shlex.split(argument)
     variable = None
+    if "--here" in arguments:  # why: docs/gdb.md
+        raise gdb.GdbError("pyhot: there is no --here: a reload inside a stopped thread can hang it; "
+                           "without it, the threads run until the GIL is free")
     if "-j" in arguments:
         arguments = ["--json" if word == "-j" else word for word in arguments]
         variable = "pyhot"

@@ -234,7 +234,9 @@ def test_gdb_reaps_the_pyhot_that_works_for_it(any_python, start):
 
 def test_options_are_those_of_the_command_line(any_python, edited):
     target = edited(any_python)
-    output = gdb("pyhot attach --dry-run mod", "pyhot attach --bogus mod", pid=target.pid)
+    output = gdb("pyhot attach --dry-run mod", "pyhot attach --bogus mod",
+                 "pyhot attach --here mod", pid=target.pid)
+    assert "pyhot: there is no --here" in output, output
     assert "would be" in output, output
     assert "unrecognized option '--bogus'" in output, output
     assert target.eval("mod.answer()") == "old"
