@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 
 import pytest
@@ -673,4 +674,42 @@ def test_output_that_is_lost_and_few_descriptors(any_python, start, shell):
         assert done.stderr.startswith("pyhot: cannot write the report: ")
         assert done.stderr.endswith("; what was asked for is done\n")
     assert target.eval("mod.price(1)") == ("new", 1)
+    target.check_unharmed()
+
+
+@pytest.mark.parametrize("command", ["attach {} mod --force", "list-stale {}", "ps"])
+def test_nobody_reads_the_output(any_python, start, command):
+    target = start(any_python, {"mod.py": MODULE, "app.py": "import mod\n" + IDLE})
+    arguments = [*harness.pyhot_command(), *command.format(target.pid).split()]
+    for shell in ("exec \"$@\" >/dev/full", "exec \"$@\" >&-", "{ \"$@\"; echo $? >&3; } | :"):
+        done = subprocess.run(["sh", "-c", "exec 3>&1; " + shell, "sh", *arguments],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=harness.DEADLINE)
+        assert (done.stdout.strip() or str(done.returncode)) == "7", (shell, done)
+        assert done.stderr.startswith("pyhot: cannot write the report: "), (shell, done)
+    done = subprocess.run(["sh", "-c", "exec \"$@\" 2>&-", "sh", *arguments],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=harness.DEADLINE)
+    assert done.returncode == 0 and done.stdout, done
+    target.check_unharmed()
+
+
+def test_every_low_limit(any_python, start):
+    """pyhot runs out of descriptors or of memory at each of its steps: it is done, or refused."""
+    target = start(any_python, {"mod.py": MODULE, "app.py": "import mod\n" + IDLE})
+    number = 0
+    for limit in ["-n %d" % n for n in range(4, 13)] + ["-v %d" % n for n in range(5000, 12000, 600)]:
+        number += 1
+        target.edit("mod.py", MODULE + "NUMBER = %d\n" % number)
+        done = subprocess.run(["sh", "-c", "ulimit %s; exec \"$@\"" % limit, "sh",
+                               *harness.pyhot_command(), "attach", str(target.pid), "mod"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, timeout=harness.DEADLINE)
+        if done.returncode in (127, -signal.SIGSEGV) and limit.startswith("-v") and subprocess.run(
+                ["sh", "-c", "ulimit %s; exec \"$@\" --version" % limit, "sh",
+                 *harness.pyhot_command()], stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL).returncode == done.returncode:
+            continue  # the kernel or the loader could not start it
+        assert done.returncode in (0, 3), (limit, done)
+        assert (target.eval("getattr(mod, 'NUMBER', 0)") == number) == (done.returncode == 0), limit
+        assert done.returncode == 0 or done.stderr.count("\n") == 1, (limit, done)
     target.check_unharmed()
