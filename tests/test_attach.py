@@ -688,7 +688,8 @@ def test_nobody_reads_the_output(any_python, start, command):
         assert (done.stdout.strip() or str(done.returncode)) == "7", (shell, done)
         assert done.stderr.startswith("pyhot: cannot write the report: "), (shell, done)
     done = subprocess.run(["sh", "-c", "exec \"$@\" 2>&-", "sh", *arguments],
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=harness.DEADLINE)
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          timeout=harness.DEADLINE)
     assert done.returncode == 0 and done.stdout, done
     target.check_unharmed()
 
@@ -696,9 +697,8 @@ def test_nobody_reads_the_output(any_python, start, command):
 def test_every_low_limit(any_python, start):
     """pyhot runs out of descriptors or of memory at each of its steps: it is done, or refused."""
     target = start(any_python, {"mod.py": MODULE, "app.py": "import mod\n" + IDLE})
-    number = 0
-    for limit in ["-n %d" % n for n in range(4, 13)] + ["-v %d" % n for n in range(5000, 12000, 600)]:
-        number += 1
+    limits = ["-n %d" % n for n in range(4, 13)] + ["-v %d" % n for n in range(5000, 12000, 600)]
+    for number, limit in enumerate(limits, 1):
         target.edit("mod.py", MODULE + "NUMBER = %d\n" % number)
         done = subprocess.run(["sh", "-c", "ulimit %s; exec \"$@\"" % limit, "sh",
                                *harness.pyhot_command(), "attach", str(target.pid), "mod"],
