@@ -84,8 +84,8 @@ static int read_file(struct source *source, PyObject *path)
     int status = 0;
 
     if (!bytes) {
+        errno = PyErr_ExceptionMatches(PyExc_MemoryError) ? ENOMEM : ENOENT;
         PyErr_Clear();
-        errno = ENOENT;
         return -1;
     }
     if (!file_take(PyBytes_AsString(bytes), &file)) {
