@@ -207,7 +207,9 @@ def containers(thing):
     add("super", super(Plain, made(Plain, thing=thing)), lambda o: o.__self__.thing)
     add("enumerate", enumerate(itertools.repeat(thing)), lambda o: next(o)[1])
     add("zip", zip(itertools.repeat(thing)), lambda o: next(o)[0])
-    add("tee", itertools.tee([thing, 1])[0], lambda o: next(copy.copy(o)))
+    # 3.12.0 to 3.12.2 crash on one that is left at the end (CPython issue 115874).
+    if not (3, 12) <= sys.version_info < (3, 12, 3):
+        add("tee", itertools.tee([thing, 1])[0], lambda o: next(copy.copy(o)))
     add("accumulate", itertools.accumulate(itertools.repeat(thing), lambda x, y: y), next)
     add("dict view", {"a": thing}.values(), lambda o: next(iter(o)))
     add("partialmethod", functools.partialmethod(thing), lambda o: o.func)
