@@ -4,8 +4,8 @@ alive and who holds them."""
 import ast
 import json
 import os
+import signal
 import subprocess
-import time
 
 import pytest
 
@@ -434,6 +434,7 @@ print((after["objects"] - before["objects"]) - (before["objects"] - first["objec
 
 
 def test_nothing_changes_when_it_fails_or_is_killed(start, python):
+    faults = os.environ.get("PYHOT_FAULTS_BINARY")
     target = start_shop(start, python)
     target.exec("""
 import gc, linecache, sys
@@ -450,12 +451,11 @@ def snapshot():
     assert (done.returncode, done.report["error"]["code"]) == (3, "not-loaded")
     done = harness.run_pyhot("list-stale", target.pid, "--objects", "--timeout", "0.001")
     assert done.returncode in (0, 4)
-    for delay in 0.01, 0.02, 0.04, 0.08:
-        process = subprocess.Popen(harness.pyhot_command() + ["list-stale", str(target.pid), "--objects"],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(delay)  # whenever it comes
-        process.kill()
-        process.wait()
+    for place in ("stopped", "go", "listening") if faults else ():
+        killed = subprocess.run([faults, "list-stale", str(target.pid), "--objects"],
+                                env=dict(os.environ, PYHOT_FAULT=place), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        assert killed.returncode == -signal.SIGKILL, (place, killed.returncode)
     assert stale_names(list_stale(target).report) == ["shop"]
     assert target.eval("repr(snapshot())") == before
     target.check_unharmed()
@@ -866,6 +866,31 @@ def test_command(start, python):
     assert "VERSION" in done.stdout and "changed" in done.stdout
     assert target.eval("shop.total(0)") == 1
     target.check_unharmed()
+
+
+@pytest.mark.parametrize("state", ["stopped", "frozen", "collector off", "four busy threads"])
+def test_command_in_each_state(start, any_python, state):
+    target = start_shop(start, any_python)
+    target.edit("shop.py", SHOP % 2)
+    target.exec({"stopped": "", "frozen": "import gc; gc.freeze()",
+                 "collector off": "import gc; gc.disable()",
+                 "four busy threads": "import threading\ndef spin():\n    while True: pass\n"
+                                      "for _ in range(4):\n"
+                                      "    threading.Thread(target=spin, daemon=True).start()"}[state])
+    if state == "stopped":
+        os.kill(target.pid, signal.SIGSTOP)
+        harness.wait_for(lambda: harness.proc_status(target.pid)["State"][0] == "T", "stopped")
+    done = harness.run_pyhot("list-stale", target.pid, "--objects")
+    if state == "stopped":
+        assert (done.returncode, done.report["error"]["code"]) == (3, "stopped")
+        assert harness.proc_status(target.pid)["State"][0] == "T"
+        os.kill(target.pid, signal.SIGCONT)
+    else:
+        assert stale_names(done.report) == ["shop"]
+    if state in ("frozen", "collector off"):
+        assert target.eval("gc.isenabled(), gc.get_freeze_count() > 0") == (
+            state == "frozen", state == "frozen")
+    target.eval("1")
 
 
 def test_attach_stale_reloads_what_is_listed(start, python):
