@@ -59,11 +59,13 @@ static PyObject *qualified_name(PyObject *module, PyObject *name)
 /* A class's __module__ from its own namespace: asking the class could run code. */
 static PyObject *class_name(PyTypeObject *type)
 {
-    PyObject *module = type->tp_dict ? dict_get(type->tp_dict, "__module__") : NULL;
+    PyObject *module = type->tp_dict ? dict_get(type->tp_dict, "__module__") : NULL,
+             *name = builtin_attribute((PyObject *)type, &PyType_Type, "__qualname__"),
+             *text = qualified_name(module, name);
 
-    if (module && is_str(module))
-        return PyUnicode_FromFormat("%U.%s", module, type->tp_name);
-    return PyUnicode_FromString(type->tp_name);
+    Py_DecRef(name);
+    PyErr_Clear();
+    return text ? text : PyUnicode_FromString(type->tp_name);
 }
 
 /* What the object is called, without running code of the target.  New reference. */
