@@ -538,14 +538,15 @@ void keep(void *one, void *other) { shown[0] = one; hidden[2] = other; }
 """
 
 
-def test_c_variables_are_named(any_python, start, tmp_path):
-    """By the dynamic symbol table, or by that of the file; else by the place in the file."""
-    for name, options in (("keeper", ()), ("stripped", ("-s",))):
+def test_c_variables_are_named(python, start, tmp_path):
+    """By the dynamic symbol table, or by that of the file; else by the place in the file.  What
+    the interpreter's caches hold is not counted, and no holder."""
+    for name, options in (("keeper", ()), ("stripped", ("-s",)), ("classes", ())):
         source = tmp_path / (name + ".c")
         source.write_text(KEEPER)
         subprocess.run(["gcc", "-shared", "-fPIC", *options, "-o", str(tmp_path / (name + ".so")),
                         str(source)], check=True)
-    target = start(any_python, {"mod.py": MODULE, "app.py": """
+    target = start(python, {"mod.py": MODULE, "app.py": """
 import ctypes, mod, sys
 libraries = []
 def keep(library, *functions):
@@ -553,9 +554,14 @@ def keep(library, *functions):
     for function in functions:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(function))
     libraries[-1].keep(*map(ctypes.py_object, functions))
-keep(%r, mod.price, mod.discount)
-keep(%r, mod.Cart.total, mod.Cart.Line.text)
-""" % (str(tmp_path / "keeper.so"), str(tmp_path / "stripped.so")) + IDLE})
+def main():  # with an operand stack of its own
+    keep(%r, mod.price, mod.discount)
+    keep(%r, mod.Cart.total, mod.Cart.Line.text)
+    keep(%r, mod.Cart, mod.Cart.Line)
+    for _ in range(100):  # functions and types that are used get a version, and are cached by it
+        mod.price(1), mod.discount, mod.Cart.total, mod.Cart.Line.text
+main()
+""" % tuple(str(tmp_path / name) for name in ("keeper.so", "stripped.so", "classes.so")) + IDLE})
     target.edit("mod.py", NEW_MODULE)
     done = target.attach("-v", "mod")
     remap = done.report["remap"]
@@ -566,7 +572,9 @@ keep(%r, mod.Cart.total, mod.Cart.Line.text)
         "mod.price": ("shown", str(tmp_path / "keeper.so"), 1),
         "mod.discount": ("hidden+16", str(tmp_path / "keeper.so"), 1),
         "mod.Cart.total": ("shown", str(tmp_path / "stripped.so"), 1),
-        "mod.Cart.Line.text": (None, str(tmp_path / "stripped.so"), 1)}, held
+        "mod.Cart.Line.text": (None, str(tmp_path / "stripped.so"), 1),
+        "mod.Cart": ("shown", str(tmp_path / "classes.so"), 1),
+        "mod.Cart.Line": ("hidden+16", str(tmp_path / "classes.so"), 1)}, held
     symbols = subprocess.run(["nm", str(tmp_path / "keeper.so")], stdout=subprocess.PIPE,
                              check=True, text=True).stdout
     places = {line.split()[2]: int(line.split()[0], 16)

@@ -151,13 +151,6 @@ int static_words(int (*visit)(const struct static_word *, void *arg), void *arg)
     return result;
 }
 
-bool static_is_cached(const struct static_word *word)
-{
-    PyObject head;
-
-    return read_safely((void *)word->before, &head, sizeof head) && head.ob_type == &PyUnicode_Type;
-}
-
 const char *static_symbol(const struct static_word *word, size_t *inside)
 {
     Dl_info info;
@@ -166,4 +159,16 @@ const char *static_symbol(const struct static_word *word, size_t *inside)
         return NULL;
     *inside = (uintptr_t)word->address - (uintptr_t)info.dli_saddr;
     return info.dli_sname;
+}
+
+/* Each value of the method cache has its name, a str, before it. */
+bool static_is_uncounted(const struct static_word *word)
+{
+    size_t inside;
+    const char *symbol = static_symbol(word, &inside);
+    PyObject head;
+
+    return (symbol && strcmp(symbol, "_PyRuntime") == 0) ||
+           (read_safely((void *)word->before, &head, sizeof head) &&
+            head.ob_type == &PyUnicode_Type);
 }

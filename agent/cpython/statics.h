@@ -21,9 +21,13 @@ struct static_word {
  * called. */
 int static_words(int (*visit)(const struct static_word *, void *arg), void *arg);
 
-/* Is it in the method cache (Objects/typeobject.c), which remembers by name what lookups found,
- * uncounted?  Each value has a str before it. */
-bool static_is_cached(const struct static_word *);
+/* Is it of a cache of the interpreter's, which counts no reference?  The method cache
+ * (Objects/typeobject.c) remembers by name what lookups found.  _PyRuntime has the main interpreter
+ * from 3.11 on, and that has the functions by version from 3.12 on (func_version_cache,
+ * Include/internal/pycore_function.h), the types by version from 3.13 on (type_version_cache,
+ * pycore_interp.h) and free lists.  What is counted there (signal handlers, callbacks of
+ * sys.monitoring, thread states) has names of its own. */
+bool static_is_uncounted(const struct static_word *);
 
 /* The variable that the word is in, by the dynamic symbol table, and how many bytes inside;
  * borrowed.  NULL: it has no dynamic symbol, as few static variables have. */

@@ -228,7 +228,8 @@ static int look_at_static_word(const struct static_word *word, void *arg)
     struct remap *r = arg;
     ptrdiff_t key = keys_find(r, (PyObject *)word->value);
 
-    if (key < 0 || r->keys[key].is_code || residual(&r->keys[key]) <= 0 || static_is_cached(word))
+    if (key < 0 || r->keys[key].is_code || residual(&r->keys[key]) <= 0 ||
+        static_is_uncounted(word))
         return 0;
     return remap_hold_static(r, (uint32_t)key, word);
 }

@@ -315,16 +315,6 @@ struct static_search {
     uint32_t first; /* the nodes from here on are those that nothing led to */
 };
 
-/* From 3.12 on the state of the interpreter is in there, with what free lists and caches had once.
- */
-static bool is_of_runtime(const struct static_word *word)
-{
-    size_t inside;
-    const char *symbol = static_symbol(word, &inside);
-
-    return symbol && strcmp(symbol, "_PyRuntime") == 0;
-}
-
 static int note_static(const struct static_word *word, void *arg)
 {
     struct static_search *search = arg;
@@ -333,7 +323,7 @@ static int note_static(const struct static_word *word, void *arg)
     struct graph_root *made;
 
     if (node == GRAPH_NONE || (node < search->first && graph->nodes[node].target == GRAPH_NONE) ||
-        static_is_cached(word) || is_of_runtime(word))
+        static_is_uncounted(word))
         return 0;
     root = make_root(graph, GRAPH_STATIC, name_static(word), 0);
     if (root == GRAPH_NONE || !reserve(graph, &graph->statics, graph->n_statics,
