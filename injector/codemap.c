@@ -212,7 +212,8 @@ struct error *codemap_refresh(struct codemap *map, bool *changed)
     for (size_t i = 0; i < map->view.n_maps && !error; i++)
         if (is_code(&map->view.maps[i]))
             error = add_image(map, &map->view.maps[i]);
-    return error;
+    /* An image that was read in part could be taken for one without malloc. */
+    return !error && map->cache.out_of_memory ? no_memory() : error;
 }
 
 struct error *codemap_open(struct codemap *map, const struct target *target)

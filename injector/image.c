@@ -76,10 +76,28 @@ static bool same_name(const char *found, const char *wanted)
     return !strncmp(found, wanted, length) && (found[length] == 0 || found[length] == '@');
 }
 
-void image_find_symbols(const struct image *image, struct symbol *symbols, size_t n)
+static bool has_symbols(const struct image *image)
+{
+    GElf_Addr bias;
+    GElf_Shdr header;
+    Elf *elf = dwfl_module_getelf(image->module, &bias);
+
+    for (Elf_Scn *section = NULL; elf && (section = elf_nextscn(elf, section));)
+        if (gelf_getshdr(section, &header) &&
+            (header.sh_type == SHT_SYMTAB || header.sh_type == SHT_DYNSYM))
+            return true;
+    return !elf;
+}
+
+/* libdw says why in words only; of a file that the program runs from, memory is what is short. */
+int image_find_symbols(const struct image *image, struct symbol *symbols, size_t n)
 {
     int count = dwfl_module_getsymtab(image->module);
 
+    if (count < 0 && has_symbols(image)) {
+        errno = ENOMEM;
+        return -1;
+    }
     for (int i = 1; i < count; i++) {
         GElf_Sym info;
         GElf_Addr address;
@@ -95,6 +113,7 @@ void image_find_symbols(const struct image *image, struct symbol *symbols, size_
                 symbols[k].size = info.st_size;
             }
     }
+    return 0;
 }
 
 char *image_symbol_at(const struct image *image, uint64_t address)

@@ -23,8 +23,9 @@ struct symbol {
 int image_open(struct image *, const struct target *, const struct mapping *executable);
 void image_close(struct image *);
 
-/* Fills in those of `symbols` whose address is 0 and that the image defines. */
-void image_find_symbols(const struct image *, struct symbol *symbols, size_t n);
+/* Fills in those of `symbols` whose address is 0 and that the image defines.  An image without a
+ * symbol table defines none.  0, or -1 with errno: it has one that cannot be read. */
+int image_find_symbols(const struct image *, struct symbol *symbols, size_t n);
 
 /* The symbol that the address is in, "counters" or "counters+8", malloc'ed; NULL: there is none. */
 char *image_symbol_at(const struct image *, uint64_t address);

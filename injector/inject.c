@@ -138,6 +138,8 @@ static struct error *find_gadgets(struct arch_gadgets *gadgets, const struct cod
         const struct code_image *image = &map->images[i];
         size_t size = image->end - image->start;
         _cleanup_free_ char *text = image->kind == CODE_C_LIBRARY ? malloc(size) : NULL;
+        if (image->kind == CODE_C_LIBRARY && !text)
+            return error_errno(EXIT_CANNOT_ATTACH, "out-of-memory", ENOMEM, "pyhot cannot go on");
         if (text && !read_target(&map->view, image->start, text, size))
             arch_find_gadgets(gadgets, text, size, image->start);
     }

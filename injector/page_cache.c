@@ -39,14 +39,18 @@ static int grow(struct page_cache *cache)
 
 static const unsigned char *page_at(struct page_cache *cache, uint64_t address)
 {
-    if (2 * (cache->used + 1) > cache->capacity && grow(cache))
+    if (2 * (cache->used + 1) > cache->capacity && grow(cache)) {
+        cache->out_of_memory = true;
         return NULL;
+    }
     struct cached_page *page = find_slot(cache, address);
     if (page->bytes)
         return page->bytes;
     unsigned char *bytes = malloc(PAGE);
-    if (!bytes)
+    if (!bytes) {
+        cache->out_of_memory = true;
         return NULL;
+    }
     struct iovec local = {bytes, PAGE}, remote = {(void *)(uintptr_t)address, PAGE};
     if (process_vm_readv(cache->pid, &local, 1, &remote, 1, 0) != PAGE) {
         free(bytes);

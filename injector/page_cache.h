@@ -2,6 +2,7 @@
 #ifndef PYHOT_PAGE_CACHE_H
 #define PYHOT_PAGE_CACHE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -12,6 +13,7 @@ struct page_cache {
     pid_t pid;
     struct cached_page *pages; /* open addressing; `capacity` is 0 or a power of two */
     size_t used, capacity;
+    bool out_of_memory; /* since it was cleared: what could not be read may be readable */
 };
 
 /* 0, or -1 with errno. */

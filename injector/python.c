@@ -66,30 +66,6 @@ static struct error *name_library(struct python *python, const struct image *ima
     return python->library ? NULL : error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
 }
 
-/* Reads the CPython that `image` is, if it is one: *found. */
-static struct error *examine_image(struct python *python, const struct target *target,
-                                   const struct image *image, ino_t program, bool *found)
-{
-    struct symbol symbols[N_PYTHON];
-    struct error *error;
-
-    memcpy(symbols, python_symbols, sizeof(symbols));
-    image_find_symbols(image, symbols, N_PYTHON);
-    *found = symbols[GIL_ENSURE].address && symbols[GET_VERSION].address;
-    if (!*found)
-        return NULL;
-    python->runtime = symbols[RUNTIME].address;
-    if ((error = name_library(python, image, program)) ||
-        (error = runtime_version(python, target, image, symbols[VERSION].address)))
-        return error;
-    if (symbols[TRACE_REFS].address)
-        return error_hint(error_new(EXIT_CANNOT_ATTACH, "trace-refs",
-                                    "process %d (%s) runs a Py_TRACE_REFS build of CPython %s",
-                                    target->pid, target->command, python->version),
-                          "run the program with an ordinary build");
-    return runtime_ready(python, target);
-}
-
 static struct error *error_unreadable(const struct target *target, const struct mapping *mapping,
                                       int errnum)
 {
@@ -107,6 +83,31 @@ static struct error *error_unreadable(const struct target *target, const struct 
     default:
         return error;
     }
+}
+
+/* Reads the CPython that `image` is, if it is one: *found. */
+static struct error *examine_image(struct python *python, const struct target *target,
+                                   const struct image *image, ino_t program, bool *found)
+{
+    struct symbol symbols[N_PYTHON];
+    struct error *error;
+
+    memcpy(symbols, python_symbols, sizeof(symbols));
+    if (image_find_symbols(image, symbols, N_PYTHON))
+        return error_unreadable(target, image->mapping, errno);
+    *found = symbols[GIL_ENSURE].address && symbols[GET_VERSION].address;
+    if (!*found)
+        return NULL;
+    python->runtime = symbols[RUNTIME].address;
+    if ((error = name_library(python, image, program)) ||
+        (error = runtime_version(python, target, image, symbols[VERSION].address)))
+        return error;
+    if (symbols[TRACE_REFS].address)
+        return error_hint(error_new(EXIT_CANNOT_ATTACH, "trace-refs",
+                                    "process %d (%s) runs a Py_TRACE_REFS build of CPython %s",
+                                    target->pid, target->command, python->version),
+                          "run the program with an ordinary build");
+    return runtime_ready(python, target);
 }
 
 /* Looks through the images that are likely (or the others) for a CPython that is ready.
@@ -205,14 +206,18 @@ static struct error *find_libc(struct python *python, const struct target *targe
 
     for (size_t i = 0; i < sizeof(libc_files) / sizeof(*libc_files); i++) {
         const struct mapping *mapping = mapping_of_file(target, libc_files[i]);
+        struct error *error = NULL;
         struct image image;
 
         if (!mapping)
             continue;
         if (image_open(&image, target, mapping))
             return error_unreadable(target, mapping, errno);
-        image_find_symbols(&image, symbols, n);
+        if (image_find_symbols(&image, symbols, n))
+            error = error_unreadable(target, mapping, errno);
         image_close(&image);
+        if (error)
+            return error;
     }
     for (size_t i = 0; i < needed; i++) {
         if (!symbols[i].address)
