@@ -119,15 +119,20 @@ int file_read(const char *path, struct file_bytes *file)
 
 static struct {
     char **paths;
-    struct file_bytes *files;
+    struct file_ahead {
+        struct file_bytes bytes;
+        int error; /* 0: it was read */
+    } * files;
     size_t n;
+    size_t next; /* where to look first: they are asked for in their order */
 } ahead;
 
 static void forget(void)
 {
     for (size_t i = 0; i < ahead.n; i++) {
         free(ahead.paths[i]);
-        free(ahead.files[i].text);
+        if (ahead.files)
+            free(ahead.files[i].bytes.text);
     }
     free(ahead.paths);
     free(ahead.files);
@@ -138,23 +143,45 @@ void files_read_ahead(char **paths, size_t n)
 {
     forget();
     ahead.paths = paths;
+    ahead.n = n;
     ahead.files = calloc(n ? n : 1, sizeof *ahead.files);
+    if (!ahead.files) {
+        forget();
+        return;
+    }
     for (size_t i = 0; i < n; i++) {
-        if (!ahead.files || file_read(paths[i], &ahead.files[ahead.n]) < 0)
-            free(paths[i]);
-        else
-            paths[ahead.n++] = paths[i];
+        struct file_ahead *file = &ahead.files[i];
+
+        file->error = file_read(paths[i], &file->bytes) < 0 ? errno : 0;
     }
 }
 
-bool file_take(const char *path, struct file_bytes *file)
+static const struct file_ahead *find_ahead(const char *path)
 {
     for (size_t i = 0; i < ahead.n; i++) {
-        if (ahead.files[i].text && strcmp(ahead.paths[i], path) == 0) {
-            *file = ahead.files[i];
-            ahead.files[i].text = NULL;
-            return true;
+        size_t at = (ahead.next + i) % ahead.n;
+
+        if (strcmp(ahead.paths[at], path) == 0) {
+            ahead.next = at;
+            return &ahead.files[at];
         }
     }
-    return false;
+    return NULL;
+}
+
+bool file_read_before(const char *path, struct file_bytes *file, int *status)
+{
+    const struct file_ahead *found = find_ahead(path);
+
+    if (!found)
+        return false;
+    *file = found->bytes;
+    errno = found->error;
+    if (!found->error) {
+        file->text = malloc(file->length + 1);
+        if (file->text)
+            memcpy(file->text, found->bytes.text, file->length);
+    }
+    *status = found->error || !file->text ? -1 : 0;
+    return true;
 }

@@ -1,4 +1,5 @@
-/* Source files: all bytes of one version of each, and many of them read ahead. */
+/* Source files and cached byte code: all bytes of one version of each, and many of them read ahead.
+ */
 #ifndef PYHOT_SOURCE_FILE_H
 #define PYHOT_SOURCE_FILE_H
 
@@ -16,11 +17,12 @@ struct file_bytes {
 /* 0, or -1 with errno.  Needs no GIL, and may wait for a disk. */
 int file_read(const char *path, struct file_bytes *);
 
-/* Reads those of `paths` that can be read, and forgets what was read ahead before and not taken.
- * Needs no GIL.  Takes the paths and their array, both malloc'ed. */
+/* Reads all of `paths`, and forgets what was read ahead before.  Needs no GIL.  Takes the paths and
+ * their array, both malloc'ed. */
 void files_read_ahead(char **paths, size_t n);
 
-/* Takes what was read ahead of `path`.  False: nothing was. */
-bool file_take(const char *path, struct file_bytes *);
+/* What file_read gave when `path` was read ahead: sets `*status`, and errno, to that, and copies
+ * the bytes.  False: it was not read ahead. */
+bool file_read_before(const char *path, struct file_bytes *, int *status);
 
 #endif

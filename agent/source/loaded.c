@@ -10,19 +10,15 @@
 #include <unistd.h>
 
 #include "cache_path.h"
+#include "cpython/version.h"
+#include "file.h"
 
 /* --- code objects */
 
 /* The table of line numbers: co_linetable from 3.10, co_lnotab before.  New reference. */
 static PyObject *line_table(PyObject *code)
 {
-    PyObject *table = PyObject_GetAttrString(code, "co_linetable");
-
-    if (!table) {
-        PyErr_Clear();
-        table = PyObject_GetAttrString(code, "co_lnotab");
-    }
-    return table;
+    return PyObject_GetAttrString(code, cpython_minor() >= 10 ? "co_linetable" : "co_lnotab");
 }
 
 static int same_lines(PyObject *a, PyObject *b)
@@ -65,53 +61,40 @@ int code_same(PyObject *a, PyObject *b)
     return same == 1 ? same_nested_lines(a, b) : same;
 }
 
-/* All code objects in a module's code. */
-struct codes {
-    PyObject **items; /* borrowed from the root */
-    size_t n, cap;
-};
-
-static int collect_codes(struct codes *codes, PyObject *code)
+/* What `code` is in a set of codes: itself, or with `identical` its address.  New reference. */
+static PyObject *key_of(PyObject *code, bool identical)
 {
-    PyObject *constants;
-    int status = 0;
+    if (identical)
+        return PyLong_FromVoidPtr(code);
+    Py_IncRef(code);
+    return code;
+}
 
-    if (codes->n == codes->cap) {
-        size_t cap = codes->cap ? 2 * codes->cap : 256;
-        PyObject **items = realloc(codes->items, cap * sizeof *items);
+/* Adds a module's code and all within it to a set. */
+static int collect_codes(PyObject *codes, PyObject *code, bool identical)
+{
+    PyObject *key = key_of(code, identical);
+    PyObject *constants = PyObject_GetAttrString(code, "co_consts");
+    int status = key && constants ? PySet_Add(codes, key) : -1;
 
-        if (!items) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        codes->items = items;
-        codes->cap = cap;
-    }
-    codes->items[codes->n++] = code;
-    constants = PyObject_GetAttrString(code, "co_consts");
-    if (!constants)
-        return -1;
     for (Py_ssize_t i = 0; status == 0 && i < PyTuple_Size(constants); i++) {
         PyObject *constant = PyTuple_GetItem(constants, i);
 
         if (type_of(constant) == &PyCode_Type)
-            status = collect_codes(codes, constant);
+            status = collect_codes(codes, constant, identical);
     }
+    Py_DecRef(key);
     Py_DecRef(constants);
     return status;
 }
 
-static int contains(const struct codes *codes, PyObject *code, bool identical)
+static int contains(PyObject *codes, PyObject *code, bool identical)
 {
-    for (size_t i = 0; i < codes->n; i++) {
-        int equal = codes->items[i] == code;
+    PyObject *key = key_of(code, identical);
+    int found = key ? PySet_Contains(codes, key) : -1;
 
-        if (!equal && !identical)
-            equal = PyObject_RichCompareBool(codes->items[i], code, Py_EQ);
-        if (equal)
-            return equal;
-    }
-    return 0;
+    Py_DecRef(key);
+    return found;
 }
 
 /* --- do the living functions agree? */
@@ -119,8 +102,8 @@ static int contains(const struct codes *codes, PyObject *code, bool identical)
 enum { MAX_NESTING = 8 };
 
 struct agreement {
-    const struct codes *codes;
-    PyObject *dict; /* the module's */
+    PyObject *codes; /* set */
+    PyObject *dict;  /* the module's */
     const struct source *source;
     bool identical;
 };
@@ -182,18 +165,17 @@ static int dict_agrees(const struct agreement *a, PyObject *dict, int depth)
 static int agrees_with_module(PyObject *module, const struct source *source, PyObject *code,
                               bool identical)
 {
-    struct codes codes = {0};
     struct agreement agreement = {
-        .codes = &codes,
+        .codes = PySet_New(NULL),
         .dict = PyModule_GetDict(module),
         .source = source,
         .identical = identical,
     };
-    int result = collect_codes(&codes, code);
+    int result = agreement.codes ? collect_codes(agreement.codes, code, identical) : -1;
 
     if (result == 0)
         result = dict_agrees(&agreement, agreement.dict, 0);
-    free(codes.items);
+    Py_DecRef(agreement.codes);
     return result;
 }
 
@@ -296,14 +278,20 @@ static bool is_fork(const struct process *child, const struct process *parent, l
  * from (modules may have been imported there).  In ticks since boot; 0: unknown. */
 static unsigned long long program_start(void)
 {
+    static unsigned long long start;
+    static pid_t known; /* whose it is: a child forked since has another parent */
     struct process process, parent;
 
+    if (known == getpid())
+        return start;
     if (!read_stat(getpid(), &process))
         return 0;
     while (process.parent > 1 && read_stat(process.parent, &parent) &&
            is_fork(&process, &parent, process.parent))
         process = parent;
-    return process.start;
+    start = process.start;
+    known = getpid();
+    return start;
 }
 
 static bool same_release(const struct source *source)
@@ -339,22 +327,16 @@ static uint32_t little_endian(const unsigned char *bytes)
     return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
-/* The whole file, malloc'ed; NULL if it cannot be read. */
-static unsigned char *read_cached(const char *path, size_t *length, struct timespec *written)
+/* False: there is none that can be read. */
+static bool read_cached(PyObject *module, struct file_bytes *file)
 {
-    unsigned char *bytes = NULL;
-    struct stat st;
-    FILE *file = fopen(path, "re");
+    PyObject *path = cache_path(module);
+    int status = -1;
 
-    if (!file)
-        return NULL;
-    if (fstat(fileno(file), &st) == 0 && S_ISREG(st.st_mode) && st.st_size > PYC_HEADER)
-        bytes = malloc((size_t)st.st_size);
-    *written = st.st_mtim;
-    if (bytes)
-        *length = fread(bytes, 1, (size_t)st.st_size, file);
-    fclose(file);
-    return bytes;
+    if (path && !file_read_before(PyBytes_AsString(path), file, &status))
+        status = file_read(PyBytes_AsString(path), file);
+    Py_DecRef(path);
+    return status == 0;
 }
 
 static bool earlier(struct timespec a, struct timespec b)
@@ -362,21 +344,24 @@ static bool earlier(struct timespec a, struct timespec b)
     return a.tv_sec != b.tv_sec ? a.tv_sec < b.tv_sec : a.tv_nsec < b.tv_nsec;
 }
 
-static bool is_of_current_source(const unsigned char *header, const struct source *source)
+static bool is_of_current_source(const struct file_bytes *file, const struct source *source)
 {
-    return !(little_endian(header + 4) & PYC_HASH_BASED) && source->on_disk &&
-           little_endian(header + 8) == (uint32_t)source->modified.tv_sec &&
+    const unsigned char *header = (const unsigned char *)file->text;
+
+    return file->length > PYC_HEADER && !(little_endian(header + 4) & PYC_HASH_BASED) &&
+           source->on_disk && little_endian(header + 8) == (uint32_t)source->modified.tv_sec &&
            little_endian(header + 12) == (uint32_t)source->size;
 }
 
-static PyObject *unmarshal(const unsigned char *bytes, size_t length)
+static PyObject *unmarshal(const struct file_bytes *file)
 {
     PyObject *code;
 
-    if (length <= PYC_HEADER || little_endian(bytes) != (uint32_t)PyImport_GetMagicNumber())
+    if (file->length <= PYC_HEADER ||
+        little_endian((const unsigned char *)file->text) != (uint32_t)PyImport_GetMagicNumber())
         return NULL;
-    code = PyMarshal_ReadObjectFromString((const char *)bytes + PYC_HEADER,
-                                          (Py_ssize_t)(length - PYC_HEADER));
+    code = PyMarshal_ReadObjectFromString(file->text + PYC_HEADER,
+                                          (Py_ssize_t)(file->length - PYC_HEADER));
     if (!code || type_of(code) != &PyCode_Type) {
         PyErr_Clear();
         Py_DecRef(code);
@@ -390,19 +375,15 @@ static PyObject *unmarshal(const unsigned char *bytes, size_t length)
  * file's own time. */
 static PyObject *cached_code(PyObject *module, const struct source *source, bool current)
 {
-    PyObject *path = cache_path(module), *code = NULL;
-    unsigned char *bytes;
-    struct timespec written;
-    size_t length = 0;
+    PyObject *code = NULL;
+    struct file_bytes file;
 
-    if (!path)
+    if (!read_cached(module, &file))
         return NULL;
-    bytes = read_cached(PyBytes_AsString(path), &length, &written);
-    if (bytes && length > PYC_HEADER && is_of_current_source(bytes, source) == current &&
-        (!current || earlier(source->modified, written)))
-        code = unmarshal(bytes, length);
-    free(bytes);
-    Py_DecRef(path);
+    if (is_of_current_source(&file, source) == current &&
+        (!current || earlier(source->modified, file.modified)))
+        code = unmarshal(&file);
+    free(file.text);
     return code;
 }
 
@@ -414,21 +395,17 @@ PyObject *cached_current_code(PyObject *module, const struct source *source)
 PyObject *loaded_guess(PyObject *name, PyObject *module)
 {
     struct memory *memory = find_memory(name);
-    PyObject *path, *code = NULL;
-    unsigned char *bytes;
-    struct timespec written;
-    size_t length = 0;
+    PyObject *code = NULL;
+    struct file_bytes file;
 
     if (memory) {
         Py_IncRef(memory->code);
         return memory->code;
     }
-    path = cache_path(module);
-    bytes = path ? read_cached(PyBytes_AsString(path), &length, &written) : NULL;
-    if (bytes)
-        code = unmarshal(bytes, length);
-    free(bytes);
-    Py_DecRef(path);
+    if (read_cached(module, &file)) {
+        code = unmarshal(&file);
+        free(file.text);
+    }
     return code;
 }
 

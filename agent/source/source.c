@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache_path.h"
 #include "file.h"
 #include "main_guard.h"
 #include "release.h"
@@ -88,7 +89,7 @@ static int read_file(struct source *source, PyObject *path)
         PyErr_Clear();
         return -1;
     }
-    if (!file_take(PyBytes_AsString(bytes), &file)) {
+    if (!file_read_before(PyBytes_AsString(bytes), &file, &status)) {
         thread = PyEval_SaveThread();
         status = file_read(PyBytes_AsString(bytes), &file);
         PyEval_RestoreThread(thread);
@@ -340,36 +341,40 @@ int source_read(struct source *source, PyObject *name, PyObject *module)
     return is_read_by_loader(source) ? read_by_loader(source) : read_from_disk(source);
 }
 
-/* malloc'ed, or NULL. */
-static char *path_of(PyObject *name, PyObject *module)
+/* Takes the reference to `bytes`, which may be NULL. */
+static void add_path(char **paths, size_t *n, PyObject *bytes)
 {
-    struct source source;
-    PyObject *bytes = NULL;
-    char *path = NULL;
+    char *path = bytes ? strdup(PyBytes_AsString(bytes)) : NULL;
 
-    if (locate(&source, name, module) == 0 && source.state != SOURCE_NONE && source.file &&
-        !is_read_by_loader(&source))
-        bytes = PyUnicode_EncodeFSDefault(source.file);
-    if (bytes)
-        path = strdup(PyBytes_AsString(bytes));
+    if (path)
+        paths[(*n)++] = path;
     PyErr_Clear();
     Py_DecRef(bytes);
+}
+
+/* The module's source and its cached byte code. */
+static void add_paths(char **paths, size_t *n, PyObject *name, PyObject *module)
+{
+    struct source source;
+
+    if (locate(&source, name, module) == 0 && source.state != SOURCE_NONE && source.file &&
+        !is_read_by_loader(&source)) {
+        add_path(paths, n, PyUnicode_EncodeFSDefault(source.file));
+        add_path(paths, n, cache_path(module));
+    }
     source_clear(&source);
-    return path;
 }
 
 void source_read_ahead(PyObject *modules, Py_ssize_t from, Py_ssize_t to)
 {
-    char **paths = calloc(to > from ? (size_t)(to - from) : 1, sizeof *paths);
+    char **paths = calloc(to > from ? 2 * (size_t)(to - from) : 1, sizeof *paths);
     PyThreadState *thread;
     size_t n = 0;
 
     for (Py_ssize_t i = from; paths && i < to; i++) {
         PyObject *pair = PyList_GetItem(modules, i);
-        char *path = path_of(PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1));
 
-        if (path)
-            paths[n++] = path;
+        add_paths(paths, &n, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1));
     }
     thread = PyEval_SaveThread();
     files_read_ahead(paths, n);

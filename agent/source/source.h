@@ -37,9 +37,8 @@ struct source {
 int source_read(struct source *source, PyObject *name, PyObject *module);
 void source_clear(struct source *source);
 
-/* Reads the files of modules[from] to modules[to - 1], a list of (name, module), in one go without
- * the GIL, for the next source_read of each; forgets those read ahead before.  Frees that memory if
- * from == to. */
+/* Reads sources and cached byte code of modules[from] to modules[to - 1], a list of (name, module),
+ * in one go without the GIL; forgets those read ahead before.  Frees that memory if from == to. */
 void source_read_ahead(PyObject *modules, Py_ssize_t from, Py_ssize_t to);
 
 /* The code object of the module as the next execution needs it: of __main__, what its guard

@@ -7,6 +7,7 @@
 #include "cpython/exception_table.h"
 #include "cpython/introspect.h"
 #include "cpython/version.h"
+#include "source/loaded.h"
 
 /* Include/cpython/code.h (to 3.8 Include/code.h), the same in 3.8 to 3.15. */
 #define CO_NEWLOCALS          0x2       /* a class body has it not */
@@ -244,7 +245,10 @@ int stale_same_code(PyObject *old, PyObject *new_, bool *moved)
 
     if (old == new_)
         return 1;
-    int same = same_flags(old, new_);
+    int same = code_same(old, new_);
+    if (same != 0) /* by far the quickest way, and what most functions are */
+        return same;
+    same = same_flags(old, new_);
     for (size_t i = 0; same == 1 && i < sizeof attributes / sizeof *attributes; i++)
         same = same_attribute(old, new_, attributes[i]);
     if (same == 1 && (same = same_bytes(old, new_, &nested_moved)) == 0) {

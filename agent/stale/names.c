@@ -177,7 +177,8 @@ Py_ssize_t name_count_in_source(PyObject *module_name, PyObject *qualname)
     Py_ssize_t n = 1;
 
     if (module && source_read(&source, module_name, module) == 0 && source.state == SOURCE_READ &&
-        codes_read(module, &source, &both) == 0 && definitions_of(both.disk, &definitions) == 0) {
+        codes_read_disk(module, &source, &both) == 0 &&
+        definitions_of(both.disk, &definitions) == 0) {
         codes = dict_lookup(definitions.by_qualname, qualname);
         n = codes ? PyList_Size(codes) : 1;
     }

@@ -109,14 +109,17 @@ static PyObject *running_code(PyObject *module)
     return found;
 }
 
-int codes_read(PyObject *module, const struct source *source, struct codes *codes)
+int codes_read_disk(PyObject *module, const struct source *source, struct codes *codes)
 {
     codes->memory = NULL;
     codes->disk = cached_current_code(module, source);
     if (!codes->disk && !PyErr_Occurred())
         codes->disk = compile_quietly(source, source_compile);
-    if (!codes->disk)
-        return -1;
+    return codes->disk ? 0 : -1;
+}
+
+int codes_read_memory(PyObject *module, const struct source *source, struct codes *codes)
+{
     codes->memory = loaded_code(module, source, codes->disk);
     if (!codes->memory && !PyErr_Occurred() && str_is(source->name, "__main__")) {
         codes->memory = running_code(module);

@@ -12,10 +12,12 @@ struct codes {
     PyObject *memory; /* new reference, `disk` itself if nothing changed; NULL: not known */
 };
 
-/* 0, or -1 with an exception, which if `disk` is NULL says why the source does not compile.
- * Not compiled if the cached byte code is that of the source; no warning of the compiler is
- * shown. */
-int codes_read(PyObject *module, const struct source *source, struct codes *);
+/* Sets `disk`.  -1 with the exception that says why the source does not compile.  Not compiled if
+ * the cached byte code is that of the source; no warning of the compiler is shown. */
+int codes_read_disk(PyObject *module, const struct source *source, struct codes *);
+
+/* Sets `memory`, after `disk`.  0, or -1 with an exception; without `disk`, if that is why. */
+int codes_read_memory(PyObject *module, const struct source *source, struct codes *);
 void codes_clear(struct codes *);
 
 #endif

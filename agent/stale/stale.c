@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "agent.h"
 #include "cpython/interpreters.h"
@@ -14,9 +13,12 @@
 #include "emit.h"
 #include "objects.h"
 #include "request.h"
+#include "slice.h"
 #include "source.h"
 #include "source/loaded.h"
 #include "source/source.h"
+
+enum { AHEAD = 256 }; /* modules */
 
 enum module_state { FRESH, STALE, NO_SOURCE, UNREADABLE };
 
@@ -50,11 +52,16 @@ static void take_reason(struct module_report *report)
     Py_DecRef(traceback);
 }
 
-static int compare(PyObject *module, const struct source *source, struct module_report *report)
+static int compare(PyObject *module, const struct source *source, struct module_report *report,
+                   struct slice *slice)
 {
     struct codes codes;
-    int result = codes_read(module, source, &codes);
+    int result = codes_read_disk(module, source, &codes);
 
+    if (result == 0) {
+        slice_share(slice);
+        result = codes_read_memory(module, source, &codes);
+    }
     if (!codes.disk) {
         report->state = UNREADABLE;
         take_reason(report);
@@ -70,7 +77,8 @@ static int compare(PyObject *module, const struct source *source, struct module_
     return result;
 }
 
-static int inspect(PyObject *name, PyObject *module, struct module_report *report)
+static int inspect(PyObject *name, PyObject *module, struct module_report *report,
+                   struct slice *slice)
 {
     struct source source = {0};
     int result = source_read(&source, name, module);
@@ -81,7 +89,7 @@ static int inspect(PyObject *name, PyObject *module, struct module_report *repor
         Py_IncRef(report->file);
         snprintf(report->why, sizeof report->why, "%s", source.why);
         if (source.state == SOURCE_READ)
-            result = compare(module, &source, report);
+            result = compare(module, &source, report, slice);
         else
             report->state = source.state == SOURCE_NONE ? NO_SOURCE : UNREADABLE;
     } else {
@@ -170,11 +178,11 @@ static PyObject *describe(PyObject *name, const struct module_report *report)
 }
 
 /* Appends a description of the module (with `names_only`: the name of a stale one). */
-static int inspect_into(PyObject *list, PyObject *pair, bool names_only)
+static int inspect_into(PyObject *list, PyObject *pair, bool names_only, struct slice *slice)
 {
     struct module_report report = {0};
     PyObject *name = PyTuple_GetItem(pair, 0);
-    int result = inspect(name, PyTuple_GetItem(pair, 1), &report);
+    int result = inspect(name, PyTuple_GetItem(pair, 1), &report, slice);
 
     if (result == 0 && names_only) {
         result = report.state == STALE ? PyList_Append(list, name) : 0;
@@ -187,50 +195,20 @@ static int inspect_into(PyObject *list, PyObject *pair, bool names_only)
     return result;
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* Who waits for the GIL is woken; taken again at once, it would be gone before they look. */
-static void let_others_run(void)
-{
-    const struct timespec moment = {0, 50000};
-    PyThreadState *thread = PyEval_SaveThread();
-
-    nanosleep(&moment, NULL);
-    PyEval_RestoreThread(thread);
-}
-
-/* Where another thread always wants the GIL, having let it go costs a switch interval: files are
- * read AHEAD at a time, and the GIL is kept for a SLICE. */
-static void share_gil(PyObject *modules, Py_ssize_t i, uint64_t *since)
-{
-    enum { AHEAD = 64, SLICE_NS = 10000000 };
-    Py_ssize_t n = PyList_Size(modules);
-
-    if (i % AHEAD == 0)
-        source_read_ahead(modules, i, i + AHEAD < n ? i + AHEAD : n);
-    else if (now_ns() - *since > SLICE_NS)
-        let_others_run();
-    else
-        return;
-    *since = now_ns();
-}
-
 /* Takes the reference to `modules`. */
 static PyObject *inspect_all(PyObject *modules, bool names_only)
 {
     PyObject *list = modules ? PyList_New(0) : NULL;
     Py_ssize_t n = list ? PyList_Size(modules) : 0;
-    uint64_t since = 0;
+    struct slice slice = {0};
 
     for (Py_ssize_t i = 0; list && i < n; i++) {
-        share_gil(modules, i, &since);
-        int result = inspect_into(list, PyList_GetItem(modules, i), names_only);
+        if (i % AHEAD == 0) {
+            source_read_ahead(modules, i, i + AHEAD < n ? i + AHEAD : n);
+            slice_begin(&slice);
+        }
+        slice_share(&slice);
+        int result = inspect_into(list, PyList_GetItem(modules, i), names_only, &slice);
         if (result == 0 && job_cancelled()) {
             job_fail("cancelled", 4, NULL, "given up; nothing was changed");
             result = -1;
