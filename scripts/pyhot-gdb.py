@@ -498,7 +498,10 @@ def module_names():
 
 
 def complete_module(text, word):
-    """gdb takes "." for the end of a word: what stands before it is not typed again."""
+    """gdb takes "." for the end of a word: what stands before it is not typed again.  Asked where
+    words end, with None for the word, there is nothing to tell."""
+    if word is None:
+        return None
     typed = text.split(" ")[-1]
     fixed = len(typed) - len(word)
     return [name[fixed:] for name in module_names() if name.startswith(typed)]
