@@ -266,9 +266,12 @@ class Job:
     def _call(self, tid, function, *arguments):
         expression = "((unsigned long (*)()) %sUL)(%s)" % (
             function, ", ".join("%#xUL" % (int(text, 0) & WORD) for text in arguments))
+        # In non-stop mode no other thread runs in a call anyway, but in gdb 16 the lock holds our
+        # new thread too, for good.
+        locking = "off" if gdb.parameter("non-stop") else "on"
         try:
             with selection(), user_breakpoints_off(), settings(
-                    scheduler_locking="on", unwindonsignal="on", language="c",
+                    scheduler_locking=locking, unwindonsignal="on", language="c",
                     print__thread_events="off"):
                 thread_of(int(tid)).switch()
                 gdb.newest_frame().select()
