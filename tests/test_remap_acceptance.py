@@ -122,8 +122,8 @@ for c in sorted(filter(is_ordinary, gc.get_objects()), key=lambda c: len(c.__mro
         mapping[c] = copy(c)
     except (TypeError, ValueError, RuntimeError) as error:
         refused.add(c)
-for c in mapping:
-    mapping[c].__qualname__ = c.__qualname__
+for c in mapping:  # a metaclass may forbid it
+    type.__setattr__(mapping[c], "__qualname__", c.__qualname__)
     for name in LATER:
         if name in vars(c):
             type.__setattr__(mapping[c], name, vars(c)[name])
