@@ -162,10 +162,10 @@ static struct error *cancelled(const struct target *target, uint32_t was)
                                     pid),
                           "a thread in it is in a long call that keeps the GIL; try again with a "
                           "longer --timeout");
-    return error_hint(error_new(EXIT_DEADLINE, "deadline",
-                                "the reload in process %d did not end in time; it is unchanged",
-                                pid),
-                      "try again with a longer --timeout");
+    return error_hint(
+        error_new(EXIT_DEADLINE, "deadline",
+                  "the agent in process %d was not done in time; the process is unchanged", pid),
+        "try again with a longer --timeout");
 }
 
 /* The change has begun, so it will be completed; but not while the process is stopped, and for

@@ -271,7 +271,15 @@ REFORMED = [
     ("from __future__ import annotations\nimport sys\nif sys.argv:\n    a: int = 1\ndef f(a: int): pass\n",
      "from __future__ import annotations\nimport sys\n\nif sys.argv:\n    a: int = 1\ndef f(a: int): pass\n"),
     ("count = 0\nclass C:\n    n = 0\n", "# set by others\ncount = 0\nclass C:\n    n = 0\n"),
-]
+] + [(source, "# a comment\n" + source) for source in (
+    "for a, b in (): pass\n",
+    "if len('x'):\n    x = 1\nelse:\n    import string\n",
+    "class C:\n    if len('x'):\n        x = 1\n    else:\n        def m(self): pass\n",
+    "import os\ndef clean(names): del names['clean'], names['os']\nclean(globals())\n",
+    "import sys, types\nclass Module(types.ModuleType): pass\nnew = Module(__name__)\n"
+    "vars(new).update(vars(sys.modules[__name__]))\nsys.modules[__name__] = new\n"
+    "del new.new, new.types\n",
+)]
 
 CHANGED = [
     ("def f(): return (1, 2)\n", "def f(): return (1.0, 2)\n"),
@@ -357,7 +365,16 @@ for name in "gone", "broken", "warns":
 os.unlink(os.path.join(directory, "gone.py"))
 write("broken", "A = (\n", 1e9 + 60)
 write("warns", "A = '\\d' is 1\n", 1e9 + 60)
-for name in "gone", "broken", "warns", "sys", "_frozen_importlib":
+import types
+class Loader:
+    def get_source(self, name):
+        raise ImportError("not known")
+sys.modules["moved"] = types.ModuleType("moved")
+sys.modules["moved"].__file__ = os.path.join(directory, "warns.py")
+sys.modules["moved"].__loader__ = Loader()
+sys.modules["made"] = types.ModuleType("made")
+sys.modules["made"].__file__ = "<made>"
+for name in "gone", "broken", "warns", "moved", "made", "sys", "_frozen_importlib":
     module, = pyhot.stale(name)["modules"]
     print(name, module["state"], bool(module["why"]))
 os.mkdir(os.path.join(directory, "gone.py"))
@@ -371,7 +388,8 @@ except RuntimeError as error:
     print("nowhere" in str(error))
 ''')
     assert output.split("\n") == ["gone unreadable True", "broken unreadable True",
-                                  "warns stale False", "sys no-source True",
+                                  "warns stale False", "moved stale False",
+                                  "made no-source True", "sys no-source True",
                                   "_frozen_importlib no-source True", "gone unreadable True",
                                   "broken unreadable True", "True", ""]
 
@@ -390,6 +408,33 @@ print([m for m in result["modules"] if m["state"] in ("stale", "unreadable")])
 print(result["objects"], sum(m["state"] == "fresh" for m in result["modules"]) > 100)
 ''' % NOISE)
     assert output == "[]\n[] True\n"
+
+
+def test_no_false_alarm_in_what_is_newer_than_the_process(python, run_script):
+    """Of a copy nothing is known but the live objects, some of them of C."""
+    output = run_script(python, PRELUDE + r'''
+import shutil
+sys.dont_write_bytecode = True
+library = os.path.dirname(os.__file__)
+names = ["bisect", "dataclasses", "datetime", "decimal", "enum", "functools", "heapq", "json.decoder",
+         "pickle", "typing", "xml.etree.ElementTree"]
+for name in sorted({name.partition(".")[0] for name in names}):
+    path = os.path.join(library, name)
+    if os.path.isdir(path):
+        shutil.copytree(path, os.path.join(directory, name),
+                        ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(path + ".py", directory)
+for name in [name for name in sys.modules
+             if name.partition(".")[0] in {other.partition(".")[0] for other in names}]:
+    del sys.modules[name]
+for name in names:
+    importlib.import_module(name)
+modules = pyhot.stale(*names)["modules"]
+print([m["name"] for m in modules if not m["file"].startswith(directory)])
+print([m for m in modules if m["state"] != "fresh" or m["compared_with"] != "objects"])
+''')
+    assert output == "[]\n[]\n"
 
 
 def test_nothing_in_the_target_changes(python, run_script):

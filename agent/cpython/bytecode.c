@@ -38,7 +38,8 @@ static struct {
     PyObject *common[N_COMMON]; /* those that are constants: NULL otherwise */
     unsigned char kind[MAX_OPCODE], arg[MAX_OPCODE], shift[MAX_OPCODE];
     unsigned char first[MAX_OPCODE], second[MAX_OPCODE]; /* of a pair; 0: it is none */
-    bool backward[MAX_OPCODE], no_fallthrough[MAX_OPCODE], intrinsic[MAX_OPCODE];
+    bool backward[MAX_OPCODE], no_fallthrough[MAX_OPCODE], returns[MAX_OPCODE];
+    bool intrinsic[MAX_OPCODE];
 } table;
 
 static const struct {
@@ -152,6 +153,8 @@ static void read_opmap(PyObject *opmap)
 
         if (opcode >= 0)
             table.no_fallthrough[opcode] = true;
+        if (opcode >= 0)
+            table.returns[opcode] = strncmp(ends[i], "RETURN_", 7) == 0;
     }
     for (size_t i = 0; minor >= 13 && i < sizeof pairs / sizeof pairs[0]; i++) {
         int pair = opcode_number(opmap, pairs[i][0]);
@@ -552,6 +555,11 @@ int bytecode_same_but_lambdas(const struct bytecode *a, size_t from_a, const str
             return same;
     }
     return 1;
+}
+
+bool instruction_returns(const struct instruction *instruction)
+{
+    return table.returns[instruction->opcode];
 }
 
 int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b, size_t from_b,

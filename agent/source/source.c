@@ -217,6 +217,18 @@ static void unreadable_by_exception(struct source *source)
     Py_DecRef(traceback);
 }
 
+/* A loader that does not know the module after all, as six's of what it moved: its file is read. */
+static void read_without_loader(struct source *source)
+{
+    bool unknown = PyErr_ExceptionMatches(PyExc_ImportError);
+
+    unreadable_by_exception(source);
+    if (unknown && source->file && read_file(source, source->file) == 0) {
+        source->state = SOURCE_READ;
+        *source->why = '\0';
+    }
+}
+
 static int read_by_loader(struct source *source)
 {
     if (is_named(type_of(source->loader), "zipimporter"))
@@ -230,7 +242,7 @@ static int read_by_loader(struct source *source)
         source->text = NULL;
         set_none(source, "has a loader that gives no source");
     } else if (!source->text) {
-        unreadable_by_exception(source);
+        read_without_loader(source);
     }
     return 0;
 }
@@ -296,6 +308,14 @@ static bool is_read_by_loader(const struct source *source)
            (has_own(source->loader, "get_data") || has_own(source->loader, "get_source"));
 }
 
+static bool is_in_brackets(PyObject *file)
+{
+    const char *text = PyUnicode_AsUTF8(file);
+
+    PyErr_Clear();
+    return text && *text == '<' && ends_with(file, ">");
+}
+
 /* Where the source is.  If there is none, the state says so.  -1: the module has no dict. */
 static int locate(struct source *source, PyObject *name, PyObject *module)
 {
@@ -317,6 +337,8 @@ static int locate(struct source *source, PyObject *name, PyObject *module)
     }
     source->file = file_of(dict, spec, source->loader);
     why = why_no_source(name, source->loader);
+    if (!why && source->file && is_in_brackets(source->file))
+        why = "has no file"; /* "<gi.repository.GLib>" */
     if (!why && source->file && ends_with(source->file, ".pyc"))
         why = "was loaded from byte code without source";
     if (!why && !source->file && !has_own(source->loader, "get_source"))

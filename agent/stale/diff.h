@@ -21,9 +21,9 @@ struct comparison {
 int stale_compare_code(PyObject *loaded, PyObject *disk, struct comparison *);
 
 /* The same where `loaded` is not known: from the live functions, classes and constants of the
- * module whose dict is `dict`.  What cannot be told so is not reported: a changed default value,
+ * module.  What cannot be told so is not reported: a changed default value,
  * a statement that binds no name, a definition under a condition. */
-int stale_compare_live(PyObject *dict, PyObject *disk, struct comparison *);
+int stale_compare_live(PyObject *module, PyObject *disk, struct comparison *);
 
 /* Appends a change, unless the name is in the list already.  0, or -1 with an exception. */
 int changes_add(struct comparison *, PyObject *name, const char *change, const char *kind);

@@ -17,6 +17,7 @@ struct live {
     struct definitions new_;
     struct comparison *comparison;
     struct comparison doubts; /* differences that may have come about at run time */
+    bool set_at_run_time;     /* any name of the module may have been */
 };
 
 /* --- functions */
@@ -163,15 +164,16 @@ static int compare_functions(struct live *live)
 
 /* --- names and constants */
 
-/* Is the statement executed whenever the body is?  Not behind a jump, nor, as far as can be told,
- * in a `try`. */
+/* Is the statement executed whenever the body is?  Not behind a jump, in a loop, in the last
+ * `else`, where the other branch returns, nor, as far as can be told, in a `try`. */
 static int is_unconditional(const struct body *body, const struct binding *binding)
 {
     PyObject *table;
     int result = 1;
 
-    for (size_t i = 0; i < binding->first; i++) {
-        if (body->code.at[i].target > (ptrdiff_t)binding->store)
+    for (size_t i = 0; i < binding->store; i++) {
+        if (body->code.at[i].target > (ptrdiff_t)binding->store ||
+            instruction_returns(&body->code.at[i]))
             return 0;
     }
     if (cpython_minor() < 11)
@@ -296,6 +298,18 @@ static bool is_doubtful(const struct binding *binding)
     return binding->kind == BINDS_CONSTANT && doubtful;
 }
 
+/* Does the body hand its namespace to others, who may take names away? */
+static bool gives_away_names(const struct body *body)
+{
+    for (size_t i = 0; i < body->code.n; i++) {
+        const struct instruction *in = &body->code.at[i];
+        if (in->kind == OP_LOAD_NAME && in->name &&
+            (str_is(in->name, "globals") || str_is(in->name, "vars") || str_is(in->name, "locals")))
+            return true;
+    }
+    return false;
+}
+
 static int compare_name(struct live *live, const struct body *body, const struct binding *binding,
                         PyObject *namespace, PyObject *prefix)
 {
@@ -306,7 +320,8 @@ static int compare_name(struct live *live, const struct body *body, const struct
 
     if (differs == 1) {
         PyObject *name = binding_qualname(binding, prefix);
-        differs = name ? changes_add(is_doubtful(binding) ? &live->doubts : live->comparison, name,
+        bool doubtful = is_doubtful(binding) || (module && live->set_at_run_time);
+        differs = name ? changes_add(doubtful ? &live->doubts : live->comparison, name,
                                      value ? "changed" : "added", kind_of(binding, module))
                        : -1;
         Py_DecRef(name);
@@ -320,6 +335,8 @@ static int compare_names(struct live *live, PyObject *code, PyObject *namespace,
 
     if (body_read(code, &body) < 0)
         return -1;
+    if (code == live->disk)
+        live->set_at_run_time |= gives_away_names(&body);
     int result = 0;
     for (size_t i = 0; result == 0 && i < body.n; i++) {
         const struct binding *binding = &body.bindings[i];
@@ -346,6 +363,20 @@ static PyObject *find_class(struct live *live, PyObject *qualname)
     return namespace ? found : NULL;
 }
 
+/* Was it made in C, and put in the place of the one in the source (xml.etree.ElementTree)?  It has
+ * methods of C of its own. */
+static bool is_written_in_c(PyObject *class)
+{
+    PyObject *name, *value;
+    Py_ssize_t position = 0;
+
+    while (PyDict_Next(class_dict(class), &position, &name, &value)) {
+        if (type_of(value) == &PyMethodDescr_Type || type_of(value) == &PyWrapperDescr_Type)
+            return true;
+    }
+    return false;
+}
+
 static int compare_class(struct live *live, PyObject *qualname, PyObject *codes)
 {
     PyObject *class = find_class(live, qualname), *prefix;
@@ -354,7 +385,8 @@ static int compare_class(struct live *live, PyObject *qualname, PyObject *codes)
     int result;
 
     if (PyList_Size(codes) != 1 || !class || type_of(class) != &PyType_Type || !module || !own ||
-        !is_str(module) || !is_str(own) || PyUnicode_Compare(module, own) != 0)
+        !is_str(module) || !is_str(own) || PyUnicode_Compare(module, own) != 0 ||
+        is_written_in_c(class))
         return 0;
     prefix = PyUnicode_FromFormat("%U.", qualname);
     result = prefix ? compare_names(live, PyList_GetItem(codes, 0), class_dict(class), prefix) : -1;
@@ -392,10 +424,16 @@ static int add_doubts(struct live *live)
     return result;
 }
 
-int stale_compare_live(PyObject *dict, PyObject *disk, struct comparison *comparison)
+int stale_compare_live(PyObject *module, PyObject *disk, struct comparison *comparison)
 {
     struct live live = {
-        .dict = dict, .disk = disk, .comparison = comparison, .doubts.changes = PyList_New(0)};
+        .dict = PyModule_GetDict(module),
+        .disk = disk,
+        .comparison = comparison,
+        .doubts.changes = PyList_New(0),
+        /* One that put an object of its own in its place (celery, pygments). */
+        .set_at_run_time = type_of(module) != &PyModule_Type,
+    };
     int result = live.doubts.changes ? definitions_of(disk, &live.new_) : -1;
 
     if (result == 0)

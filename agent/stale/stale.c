@@ -69,8 +69,7 @@ static int compare(PyObject *module, const struct source *source, struct module_
     } else if (result == 0) {
         report->known = codes.memory != NULL;
         result = codes.memory ? stale_compare_code(codes.memory, codes.disk, &report->comparison)
-                              : stale_compare_live(PyModule_GetDict(module), codes.disk,
-                                                   &report->comparison);
+                              : stale_compare_live(module, codes.disk, &report->comparison);
         report->state = PyList_Size(report->comparison.changes) ? STALE : FRESH;
     }
     codes_clear(&codes);
