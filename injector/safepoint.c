@@ -293,7 +293,7 @@ static struct error *try_thread(struct safepoint *safepoint, const struct thread
     enum tracee_attach_result result;
     bool changed;
     pid_t pid = safepoint->map->view.pid;
-    struct error *error = tracee_seize(tracee, pid, thread->tid, &result);
+    struct error *error = tracee_seize(tracee, pid, thread->tid, deadline_ns, &result);
 
     *found = false;
     if (error)
@@ -384,7 +384,8 @@ struct error *safepoint_end_wait(struct safepoint *safepoint, pid_t tid, uint64_
     enum tracee_attach_result result;
     struct arch_registers registers;
     struct walk walk;
-    struct error *error = tracee_seize(&tracee, safepoint->map->view.pid, tid, &result);
+    struct error *error =
+        tracee_seize(&tracee, safepoint->map->view.pid, tid, deadline_ns, &result);
 
     if (error || result != TRACEE_ATTACHED)
         return error;

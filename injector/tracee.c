@@ -4,13 +4,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "arch/arch.h"
 #include "cleanup.h"
@@ -49,21 +52,81 @@ struct error *tracee_error(const struct tracee *tracee, int errnum, const char *
                        what, (int)tracee->tid, (int)tracee->pid);
 }
 
-/* Why may a thread not be traced that was allowed to be?  False: for neither reason. */
-static bool explain_eperm(pid_t tid, enum tracee_attach_result *result)
+/* 0: it has none.  *state is a letter of proc(5), 'X' for one that is gone. */
+static pid_t tracer_of(pid_t tid, char *state)
 {
-    char path[64], line[128], state = 'X';
+    char path[64], line[128];
     snprintf(path, sizeof path, "/proc/%d/status", (int)tid);
     _cleanup_fclose_ FILE *file = fopen(path, "re");
     int tracer = 0;
+    *state = 'X';
     while (file && fgets(line, sizeof line, file) && sscanf(line, "TracerPid: %d", &tracer) != 1)
-        (void)sscanf(line, "State: %c", &state);
+        (void)sscanf(line, "State: %c", state);
+    return tracer;
+}
+
+/* Why may a thread not be traced that was allowed to be?  False: for neither reason. */
+static bool explain_eperm(pid_t tid, enum tracee_attach_result *result)
+{
+    char state;
+    pid_t tracer = tracer_of(tid, &state);
     bool ended = state == 'X' || state == 'Z';
     *result = ended ? TRACEE_THREAD_ENDED : TRACEE_BUSY;
     return ended || tracer;
 }
 
-struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid,
+static sigjmp_buf seize_expired;
+
+static void expire_seize(int signal)
+{
+    (void)signal;
+    siglongjmp(seize_expired, 1);
+}
+
+/* PTRACE_SEIZE waits for an execve of the target to get past the end of its threads
+ * (cred_guard_mutex, kernel/ptrace.c), which another tracer can hold up for good.  A signal has the
+ * kernel begin it anew, so the handler jumps out of it.  0, or -1 with errno; ETIMEDOUT. */
+static int seize(pid_t tid, long options, uint64_t deadline_ns)
+{
+    struct sigaction expire = {.sa_handler = expire_seize}, before;
+    struct itimerval timer = {.it_interval = {0, 0}}, off = {.it_interval = {0, 0}};
+    uint64_t now = monotonic_ns(), left_us = deadline_ns > now ? (deadline_ns - now) / 1000 : 0;
+    volatile int errnum = ETIMEDOUT;
+    sigset_t alarm, mask;
+    char state;
+
+    timer.it_value.tv_sec = (time_t)(left_us / 1000000);
+    timer.it_value.tv_usec = (suseconds_t)(left_us % 1000000 + 1);
+    sigemptyset(&alarm);
+    sigaddset(&alarm, SIGALRM);
+    sigaction(SIGALRM, &expire, &before);
+    sigprocmask(SIG_UNBLOCK, &alarm, &mask);
+    if (!sigsetjmp(seize_expired, 0)) {
+        setitimer(ITIMER_REAL, &timer, NULL);
+        errnum = ptrace(PTRACE_SEIZE, tid, 0, options) ? errno : 0;
+    }
+    setitimer(ITIMER_REAL, &off, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    /* The time may have passed when the kernel was done. */
+    if (errnum == ETIMEDOUT && tracer_of(tid, &state) == getpid())
+        errnum = 0;
+    errno = errnum;
+    return errnum ? -1 : 0;
+}
+
+static struct error *in_execve(const struct tracee *tracee)
+{
+    return error_hint(error_new(EXIT_DEADLINE, "in-execve",
+                                "thread %d of process %d could not be traced in time: an execve of "
+                                "the process does not come to its end",
+                                (int)tracee->tid, (int)tracee->pid),
+                      "nothing was changed; a thread of it that another program traces "
+                      "(TracerPid in /proc/%d/task/*/status) may hold it up",
+                      (int)tracee->pid);
+}
+
+struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid, uint64_t deadline_ns,
                            enum tracee_attach_result *result)
 {
     enum { TRIES = 8 };
@@ -74,13 +137,15 @@ struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid,
     tracee->tid = tid;
     fault_point("seizing");
     for (int i = 0; i < TRIES; i++) {
-        if (!ptrace(PTRACE_SEIZE, tid, 0, options)) {
+        if (!seize(tid, options, deadline_ns)) {
             tracee->state = TRACEE_RUNNING;
             *result = TRACEE_ATTACHED;
             fault_point("seized");
             return NULL;
         }
         errnum = errno;
+        if (errnum == ETIMEDOUT)
+            return in_execve(tracee);
         if (errnum == ESRCH) {
             *result = TRACEE_THREAD_ENDED;
             return NULL;

@@ -37,9 +37,9 @@ enum tracee_attach_result {
     TRACEE_BUSY,         /* traced by another process just now */
 };
 
-/* Attaches to `tid`; it runs on. */
-struct error *tracee_seize(struct tracee *, pid_t pid, pid_t tid, enum tracee_attach_result *)
-    __attribute__((warn_unused_result));
+/* Attaches to `tid`; it runs on.  SIGALRM and its timer are used. */
+struct error *tracee_seize(struct tracee *, pid_t pid, pid_t tid, uint64_t deadline_ns,
+                           enum tracee_attach_result *) __attribute__((warn_unused_result));
 
 /* Stops it.  Afterwards the state is INTERRUPTED, GROUP_STOPPED or GONE. */
 struct error *tracee_interrupt(struct tracee *, uint64_t deadline_ns)

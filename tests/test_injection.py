@@ -237,7 +237,8 @@ os.execv("/bin/sh", ["sh", "-c", "exit 6"])
 
 
 def test_execve_ends_the_traced_thread(start, any_python, faults_binary):
-    """The kernel holds the execve until the tracer has taken the status of that thread."""
+    """The kernel holds the execve until the tracer has taken the status of that thread, and with
+    it all who would trace: they give up in time."""
     target = start(any_python, {"mod.py": MOD % 1, "app.py": EXECUTES})
     target.edit("mod.py", MOD % 2)
     pyhot = subprocess.Popen([faults_binary, "attach", str(target.pid), "mod", "--timeout=600"],
@@ -250,6 +251,10 @@ def test_execve_ends_the_traced_thread(start, any_python, faults_binary):
     assert traced and target.pid not in traced
     target.edit("go", "")
     harness.wait_for(lambda: harness.proc_status(target.pid, traced[0])["State"][0] == "Z", "ended")
+    other = subprocess.run([faults_binary, "attach", str(target.pid), "mod", "--timeout=0.5"],
+                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.PIPE, text=True, timeout=harness.DEADLINE)
+    assert other.returncode == 4 and "an execve of the process does not" in other.stderr, other
     pyhot.send_signal(signal.SIGCONT)
     try:
         assert target.process.wait(harness.DEADLINE) == 6
