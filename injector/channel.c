@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "fault.h"
+#include "loaded_agent.h"
 #include "procfs.h"
 #include "tracee.h"
 
@@ -168,6 +169,28 @@ static struct error *cancelled(const struct target *target, uint32_t was)
         "try again with a longer --timeout");
 }
 
+/* An execve takes the agent away, and a child of the process may keep the pipe open. */
+static struct error *replaced_meanwhile(const struct target *target)
+{
+    struct target view = *target;
+    uint64_t agent = 0;
+    view.maps = NULL;
+    view.n_maps = 0;
+    struct error *unreadable = target_read_maps(&view);
+    if (!unreadable)
+        unreadable = loaded_agent_find(&agent, &view);
+    target_free_maps(&view);
+    if (unreadable || agent) {
+        error_free(unreadable); /* it is ending: the pipe tells */
+        return NULL;
+    }
+    return error_hint(error_new(EXIT_CANNOT_ATTACH, "replaced-meanwhile",
+                                "process %d executed another program (execve) while it was being "
+                                "changed",
+                                (int)target->pid),
+                      "nothing of pyhot is left in it");
+}
+
 /* The change has begun, so it will be completed; but not while the process is stopped, and for
  * how long that is nobody can say. */
 static struct error *stopped_meanwhile(const struct target *target)
@@ -230,6 +253,8 @@ struct error *channel_read(struct injection *injection, const struct target *tar
             continue;
         reader.error =
             cancel(injection->request, &was) ? cancelled(target, was) : stopped_meanwhile(target);
+        if (!reader.error && was == PYHOT_COMMITTING)
+            reader.error = replaced_meanwhile(target);
         if (reader.error)
             break;
     }

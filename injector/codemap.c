@@ -228,9 +228,7 @@ struct error *codemap_open(struct codemap *map, const struct target *target)
 void codemap_close(struct codemap *map)
 {
     drop_images(map);
-    for (size_t i = 0; i < map->view.n_maps; i++)
-        free(map->view.maps[i].path);
-    free(map->view.maps);
+    target_free_maps(&map->view);
     *map = (struct codemap){.n_images = 0};
 }
 

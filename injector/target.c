@@ -202,7 +202,7 @@ struct error *target_open_traced(struct target *target, pid_t pid)
     return open_target(target, pid, NULL, true);
 }
 
-static void free_maps(struct target *target)
+void target_free_maps(struct target *target)
 {
     for (size_t i = 0; i < target->n_maps; i++)
         free(target->maps[i].path);
@@ -213,7 +213,7 @@ static void free_maps(struct target *target)
 
 void target_close(struct target *target)
 {
-    free_maps(target);
+    target_free_maps(target);
     free(target->command);
     target->command = NULL;
     if (target->pidfd >= 0)
@@ -242,7 +242,7 @@ struct error *target_read_maps(struct target *target)
 
     if (!text)
         return error_looking(target, errno);
-    free_maps(target);
+    target_free_maps(target);
     for (char *line = text, *next; *line; line = next) {
         next = line + strcspn(line, "\n");
         if (*next)

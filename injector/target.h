@@ -44,6 +44,7 @@ struct error *target_check(const struct target *) __attribute__((warn_unused_res
 
 /* Reads /proc/PID/maps anew. */
 struct error *target_read_maps(struct target *) __attribute__((warn_unused_result));
+void target_free_maps(struct target *);
 const struct mapping *target_mapping_at(const struct target *, uint64_t address);
 
 /* Thread ids, main thread first.  *tids is malloc'ed. */

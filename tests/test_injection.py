@@ -264,6 +264,22 @@ def test_execve_ends_the_traced_thread(start, any_python, faults_binary):
     assert pyhot.returncode == 3, errors
 
 
+def test_execve_while_it_is_changed(start, any_python):
+    """The pipe tells nothing: a child of the target keeps it open."""
+    target = start(any_python, {"mod.py": MOD % 1,
+                                "app.py": EXECUTES.replace("pass", "time.sleep(0.01)")})
+    target.edit("mod.py", MOD % 2 + """
+import os, time
+def __pyhot_after__(old):
+    if os.fork() == 0:
+        time.sleep(1000)
+    os.execv("/bin/sleep", ["sleep", "1000"])
+""")
+    done = target.attach("mod", "--timeout=1", json_report=False)
+    assert done.returncode == 3, done
+    assert "executed another program (execve) while it was being changed" in done.stderr, done
+
+
 # In a pid namespace of its own, where the next number can be chosen.
 REUSED = """
 import os, signal, subprocess, sys, time
