@@ -13,10 +13,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "channel.h"
 #include "cleanup.h"
 #include "text.h"
+#include "tracee.h"
 
 extern char **environ;
 
@@ -195,27 +197,33 @@ static bool is_in_path(const char *program)
     return false;
 }
 
-/* Waits for the child; one that should end now is told so. */
-static int wait_for(pid_t child)
+/* Waits for the child to end, and kills it when it is late or the user wants no more.  Its
+ * status; *late. */
+static int wait_for(pid_t child, uint64_t deadline_ns, bool *late)
 {
     int status = 0;
+    bool killed = false;
 
-    while (waitpid(child, &status, 0) < 0) {
-        if (errno != EINTR)
-            return -1;
-        if (channel_interrupted)
-            kill(child, SIGTERM);
+    *late = false;
+    while (waitpid(child, &status, killed ? 0 : WNOHANG) == 0) {
+        *late = monotonic_ns() >= deadline_ns;
+        killed = *late || channel_interrupted;
+        if (killed)
+            kill(child, SIGKILL);
+        else
+            nanosleep(&(struct timespec){0, 5000000}, NULL);
     }
     return status;
 }
 
 /* dot -Tsvg, from one descriptor to another. */
-static struct error *run_dot(int in, int out)
+static struct error *run_dot(int in, int out, uint32_t timeout_ms)
 {
     char *const arguments[] = {"dot", "-Tsvg", NULL};
     posix_spawn_file_actions_t actions;
     int failed, status;
     pid_t child;
+    bool late;
 
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
@@ -225,9 +233,13 @@ static struct error *run_dot(int in, int out)
     posix_spawn_file_actions_destroy(&actions);
     if (failed)
         return error_errno(EXIT_REPORT_LOST, "no-graphviz", failed, "cannot run graphviz' dot");
-    status = wait_for(child);
+    status = wait_for(child, monotonic_ns() + timeout_ms * (uint64_t)1000000, &late);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return NULL;
+    if (late)
+        return error_hint(error_new(EXIT_REPORT_LOST, "no-graphviz",
+                                    "graphviz' dot did not end in %g s", timeout_ms / 1000.0),
+                          "try again with a longer --timeout, or write FILE.dot");
     return error_hint(error_new(EXIT_REPORT_LOST, "no-graphviz",
                                 WIFEXITED(status) ? "graphviz' dot failed with status %d"
                                                   : "graphviz' dot was ended by signal %d",
@@ -310,7 +322,7 @@ static int text_of(struct json_object *result)
     return -1;
 }
 
-struct error *graph_file_write(const char *path, struct json_object *result)
+struct error *graph_file_write(const char *path, struct json_object *result, uint32_t timeout_ms)
 {
     _cleanup_close_ int text = text_of(result), picture = memfd_create("pyhot.svg", MFD_CLOEXEC);
     struct error *error;
@@ -319,6 +331,6 @@ struct error *graph_file_write(const char *path, struct json_object *result)
         return cannot_write(path);
     if (ends_in(path, ".dot"))
         return replace_file(path, text);
-    error = run_dot(text, picture);
+    error = run_dot(text, picture, timeout_ms);
     return error ? error : replace_file(path, picture);
 }

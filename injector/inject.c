@@ -527,7 +527,6 @@ struct error *inject_start(struct injection *injection, const struct target *tar
     /* Taken by sigtimedwait in tracee.c. */
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
-    signal(SIGCHLD, SIG_DFL);
     sigprocmask(SIG_BLOCK, &child, &before);
     struct error *error =
         target->debugger

@@ -77,7 +77,7 @@ static struct error *run_with_graph(const struct options *options, enum exit_sta
         return error;
     complete(options, result);
     *status = job_exit_status(result);
-    error = graph_file_write(options->graph, result);
+    error = graph_file_write(options->graph, result, options->timeout_ms);
     if (!error || !options->json)
         report_stale(options, result);
     json_object_put(result);

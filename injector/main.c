@@ -122,6 +122,7 @@ static void handle_signals(void)
             sigaction(interrupts[i], &interrupt, NULL);
     }
     sigaction(SIGPIPE, &ignore, NULL);
+    signal(SIGCHLD, SIG_DFL); /* ignored, as a parent may leave it, waitpid tells no status */
     sigaction(SIGXFSZ, &ignore, NULL);
 }
 

@@ -4,6 +4,7 @@ alive and who holds them."""
 import ast
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -1105,5 +1106,10 @@ def test_graph_that_cannot_be_written(start, any_python, tmp_path):
     assert (done.returncode, "status 3" in done.stderr) == (7, True)
     assert "held by __main__" in done.stdout, "the report is there all the same"
     assert (tmp_path / "graph.svg").read_text() == "before"
+    (tmp_path / "dot").write_text("#!/bin/sh\nexec %s 1000\n" % shutil.which("sleep"))
+    done = harness.run_pyhot("list-stale", target.pid, "--timeout=1", "--graph",
+                             tmp_path / "graph.svg", json_report=False,
+                             env={**os.environ, "PATH": str(tmp_path)})
+    assert (done.returncode, "did not end in 1 s" in done.stderr) == (7, True)
     assert sorted(os.listdir(tmp_path)) == ["dot", "graph.svg"]
     target.check_unharmed()
