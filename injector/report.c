@@ -549,8 +549,9 @@ bool report_flush(bool done)
 {
     bool lost = ferror(stdout);
 
+    /* Why a write in the middle failed is forgotten by now; one more byte fails for it too. */
     errno = 0;
-    if (fflush(stdout))
+    if (fflush(stdout) || (lost && write(STDOUT_FILENO, "\n", 1) < 0))
         lost = true;
     if (lost)
         fprintf(stderr, "pyhot: cannot write the report: %s%s\n",
