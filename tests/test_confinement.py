@@ -1,6 +1,7 @@
 """Targets that are shut in: other users, namespaces, filters, limits.  pyhot runs as root."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -130,3 +131,60 @@ def test_own_executable_was_deleted(any_python, start, tmp_path):
     copy.unlink()
     target.snapshot()
     check_reload(target)
+
+
+# The kernel's answer where yama forbids: to open mem asks what PTRACE_SEIZE asks.
+FORBIDDING = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+int open(const char *path, int flags, ...)
+{
+    int (*real)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
+    if (!strncmp(path, "/proc/", 6) && strlen(path) > 4 && !strcmp(path + strlen(path) - 4, "/mem")) {
+        errno = EACCES;
+        return -1;
+    }
+    return real(path, flags, 0600);
+}
+int open64(const char *, int, ...) __attribute__((alias("open")));
+"""
+
+# Puts a value where the kernel, which may have no yama, would tell it.
+WITH_SCOPE = r"""
+mount -t tmpfs none /proc/sys/kernel
+mkdir /proc/sys/kernel/yama
+echo %d > /proc/sys/kernel/yama/ptrace_scope
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize("scope, root, told, remedy", [
+    (1, False, "1 (only a parent may trace)", "run pyhot as root (sudo), or: sudo sysctl"),
+    (2, False, "2 (only root may trace)", "run pyhot as root (sudo)"),
+    (3, True, "3 (nobody may trace until the next boot)", "in /etc/sysctl.d and reboot"),
+])
+def test_yama(any_python, start, within, tmp_path, scope, root, told, remedy):
+    """Simulated, as the kernel of this machine may have none."""
+    (tmp_path / "forbid.c").write_text(FORBIDDING)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "forbid.so", tmp_path / "forbid.c"],
+                   check=True)
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == os.geteuid() and directory != directory.parent:
+            directory.chmod(directory.stat().st_mode | 0o055)
+    shutil.copy(harness.pyhot_path(), tmp_path / "pyhot")
+    user = [] if root else ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    target = start(within(any_python, 'exec %s "$@"' % " ".join(user)), FILES)
+    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-ec",
+                           WITH_SCOPE % scope, "sh", *user,
+                           "env", "LD_PRELOAD=%s" % (tmp_path / "forbid.so"), tmp_path / "pyhot",
+                           "attach", str(target.pid), "mod"],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=harness.DEADLINE)
+    assert done.returncode == 3, done
+    error, hint = done.stderr.splitlines()
+    assert error.endswith("may not be traced: kernel.yama.ptrace_scope is " + told), error
+    assert remedy in hint, hint
+    target.check_unharmed()
