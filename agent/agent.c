@@ -65,11 +65,6 @@ void job_fail(const char *code, int exit_status, const char *hint, const char *m
     job.failed = true;
 }
 
-bool job_failed(void)
-{
-    return job.failed;
-}
-
 const char *job_take_failure(void)
 {
     const char *message = job.failed ? job.message : NULL;
@@ -146,6 +141,13 @@ static void fail_with_exception(void)
 {
     PyObject *type, *value, *traceback;
 
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        PyErr_Clear();
+        job_fail("no-memory", 3, "attach again when it has memory",
+                 "process %d has too little memory for what was asked; nothing was changed",
+                 (int)getpid());
+        return;
+    }
     PyErr_Fetch(&type, &value, &traceback);
     PyErr_NormalizeException(&type, &value, &traceback);
     PyObject *text = value ? PyObject_Str(value) : NULL;
@@ -249,9 +251,15 @@ void pyhot_agent_main(struct pyhot_request *request)
         refuse(request, "finalizing", "the interpreter is starting or ending", "try again");
     } else {
         PyGILState_STATE gil = PyGILState_Ensure();
-        if (turn_take(request->timeout_ms, is_cancelled, request)) {
+        int taken = turn_take(request->timeout_ms, is_cancelled, request);
+
+        if (taken > 0) {
             run(request);
             turn_end();
+        } else if (taken < 0) {
+            PyErr_Clear();
+            refuse(request, "no-memory", "the process has no memory left",
+                   "attach again when it has");
         } else if (!is_cancelled(request)) {
             refuse(request, "busy", "another pyhot is at work in this process",
                    "wait until it has ended");

@@ -20,12 +20,9 @@ bool job_begin_commit(void);
 
 /* What the job failed with, if not with a Python exception: one line for people.
  * `code` is a word for scripts ("not-loaded"), `exit_status` one of DESIGN.md 5.
- * Call at most once a job; the strings are copied. */
+ * The strings are copied; what is said last holds. */
 void job_fail(const char *code, int exit_status, const char *hint, const char *message, ...)
     __attribute__((format(printf, 4, 5)));
-
-/* True once job_fail was called. */
-bool job_failed(void);
 
 /* What job_fail said, and forget it: for callers that are no job (`import pyhot`).  NULL if it
  * was not called.  The text is valid until the next job_fail. */

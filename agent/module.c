@@ -128,7 +128,7 @@ static PyObject *py_reload(PyObject *self, PyObject *args, PyObject *keywords)
     PyObject *none = PyTuple_New(0), *data = NULL, *new_names = NULL, *keep_names = NULL;
     struct reload_options options = {0};
     PyObject *result;
-    int dry_run = 0, force = 0, verbose = 0, parsed;
+    int dry_run = 0, force = 0, verbose = 0, parsed, taken;
 
     (void)self;
     parsed = none && PyArg_ParseTupleAndKeywords(none, keywords, "|$ppUOOp:reload", names, &dry_run,
@@ -138,10 +138,11 @@ static PyObject *py_reload(PyObject *self, PyObject *args, PyObject *keywords)
         return NULL;
     options.flags = (dry_run ? PYHOT_DRY_RUN : 0u) | (force ? PYHOT_FORCE : 0u) |
                     (verbose ? PYHOT_VERBOSE : 0u);
-    if (!turn_take(0, NULL, NULL)) {
+    taken = turn_take(0, NULL, NULL);
+    if (taken == 0)
         PyErr_SetString(PyExc_RuntimeError, "reload: another is at work in this process");
+    if (taken <= 0)
         return NULL;
-    }
     result = run_reload(args, data, &options, new_names, keep_names);
     turn_end();
     return failed(result);

@@ -8,7 +8,8 @@
 
 #include "cpython/api.h"
 
-static const char mark[] = "pyhot.job";
+/* Made once: what is taken can be given back without memory. */
+static PyObject *mark;
 
 static PyObject *interpreter_dict(void)
 {
@@ -18,20 +19,24 @@ static PyObject *interpreter_dict(void)
 /* 1: taken.  0: another's turn.  -1: exception. */
 static int try_to_take(void)
 {
-    PyObject *dict = interpreter_dict();
-    PyObject *holder = dict ? PyDict_GetItemString(dict, mark) : NULL;
-    PyObject *self;
+    PyObject *dict = interpreter_dict(), *holder, *self;
     int status;
+
+    if (!mark)
+        mark = PyUnicode_InternFromString("pyhot.job");
+    if (!mark || !dict)
+        return -1;
+    holder = PyDict_GetItemWithError(dict, mark);
 
     if (holder && PyLong_AsLong(holder) == (long)getpid())
         return 0;
-    self = dict ? PyLong_FromLong((long)getpid()) : NULL;
-    status = self ? PyDict_SetItemString(dict, mark, self) : -1;
+    self = PyLong_FromLong((long)getpid());
+    status = self ? PyDict_SetItem(dict, mark, self) : -1;
     Py_DecRef(self);
     return status < 0 ? -1 : 1;
 }
 
-bool turn_take(uint32_t timeout_ms, bool (*give_up)(void *), void *arg)
+int turn_take(uint32_t timeout_ms, bool (*give_up)(void *), void *arg)
 {
     const struct timespec moment = {0, 1000000};
     int taken = try_to_take();
@@ -43,8 +48,7 @@ bool turn_take(uint32_t timeout_ms, bool (*give_up)(void *), void *arg)
         PyEval_RestoreThread(thread);
         taken = try_to_take();
     }
-    PyErr_Clear();
-    return taken > 0;
+    return taken;
 }
 
 void turn_end(void)
@@ -52,7 +56,7 @@ void turn_end(void)
     PyObject *type, *value, *traceback;
 
     PyErr_Fetch(&type, &value, &traceback);
-    PyDict_DelItemString(interpreter_dict(), mark);
+    PyDict_DelItem(interpreter_dict(), mark);
     PyErr_Clear();
     PyErr_Restore(type, value, traceback);
 }

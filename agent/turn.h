@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /* Waits at most `timeout_ms` until no other job is at work, or until `give_up` says so.
- * GIL held; it is released while waiting.  False: it is not our turn; no exception is set. */
-bool turn_take(uint32_t timeout_ms, bool (*give_up)(void *), void *arg);
+ * GIL held; it is released while waiting.  1; 0: it is not our turn; -1: MemoryError. */
+int turn_take(uint32_t timeout_ms, bool (*give_up)(void *), void *arg);
 
 /* The turn is over.  GIL held. */
 void turn_end(void);

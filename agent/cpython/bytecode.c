@@ -252,7 +252,7 @@ long code_number(PyObject *code, const char *name)
     long number = value ? PyLong_AsLong(value) : -1;
 
     Py_DecRef(value);
-    PyErr_Clear();
+    drop_error();
     return number;
 }
 

@@ -16,6 +16,24 @@ int pass_over_error(void)
     return 0;
 }
 
+static bool short_of_memory;
+
+void drop_error(void)
+{
+    if (pass_over_error() == 0)
+        return;
+    short_of_memory = true;
+    PyErr_Clear();
+}
+
+bool memory_was_short(void)
+{
+    bool was = short_of_memory;
+
+    short_of_memory = false;
+    return was;
+}
+
 /* Without making a str, so that it cannot fail. */
 static PyObject *search_text(PyObject *dict, const char *name)
 {
@@ -44,8 +62,8 @@ PyObject *dict_lookup(PyObject *dict, PyObject *key)
 {
     PyObject *value = PyDict_GetItemWithError(dict, key);
 
-    if (!value && PyErr_Occurred())
-        PyErr_Clear();
+    if (!value)
+        drop_error();
     return value;
 }
 
@@ -99,7 +117,7 @@ PyObject *instance_dict(PyObject *object)
         return NULL;
     dict = PyObject_GenericGetDict(object, NULL);
     if (!dict)
-        PyErr_Clear();
+        drop_error();
     return dict;
 }
 
@@ -113,7 +131,7 @@ PyObject *builtin_attribute(PyObject *object, PyTypeObject *type, const char *na
     else
         Py_IncRef(dict);
     if (!dict) {
-        PyErr_Clear();
+        drop_error();
         return NULL;
     }
     descriptor = dict_get(dict, name);
@@ -122,7 +140,7 @@ PyObject *builtin_attribute(PyObject *object, PyTypeObject *type, const char *na
             (PyObject * (*)(PyObject *, PyObject *, PyObject *)) type_of(descriptor)->tp_descr_get;
         value = get(descriptor, object, (PyObject *)type_of(object));
         if (!value)
-            PyErr_Clear();
+            drop_error();
     }
     Py_DecRef(dict);
     return value;

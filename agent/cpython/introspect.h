@@ -13,6 +13,11 @@
  * is nothing to be passed over; it stays set. */
 int pass_over_error(void);
 
+/* Clears the exception of a question that is then answered with no.  That memory was short is
+ * remembered, as what follows may rest on a wrong answer: was it, since this was asked last? */
+void drop_error(void);
+bool memory_was_short(void);
+
 /* dict[name] for an ASCII name: borrowed, or NULL without an exception: it is not there.  Does not
  * fail for want of memory; an exception that is set stays. */
 PyObject *dict_get(PyObject *dict, const char *name);

@@ -28,7 +28,7 @@ static PyObject *call_abc(const char *function, PyObject *cls)
 
     if (callable && type_of(cls)->tp_getattro == PyType_Type.tp_getattro)
         result = PyObject_CallFunctionObjArgs(callable, cls, NULL);
-    PyErr_Clear();
+    drop_error();
     return result;
 }
 

@@ -47,7 +47,7 @@ bool same_value(PyObject *a, PyObject *b)
 {
     int same = is_immutable(a) && is_immutable(b) ? constant_same(a, b) : 0;
 
-    PyErr_Clear();
+    drop_error();
     return same == 1;
 }
 
@@ -68,7 +68,7 @@ static bool is_listed(PyObject *list, const struct scope *scope, PyObject *name)
     }
     Py_DecRef(qualified);
     Py_DecRef(dotted);
-    PyErr_Clear();
+    drop_error();
     return found;
 }
 

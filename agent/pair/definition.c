@@ -70,7 +70,7 @@ bool is_same_private(PyObject *old, PyObject *new_)
     a = code_attribute(PyFunction_GetCode(old), "co_name");
     b = code_attribute(PyFunction_GetCode(new_), "co_name");
     same = a && b && PyUnicode_Compare(a, b) == 0;
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(a);
     Py_DecRef(b);
     return same;
@@ -142,7 +142,7 @@ bool function_is_named(PyObject *function, PyObject *name)
     bool same = own && PyUnicode_Compare(own, name) == 0;
 
     Py_DecRef(own);
-    PyErr_Clear();
+    drop_error();
     return same;
 }
 

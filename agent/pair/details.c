@@ -83,7 +83,7 @@ int pair_details(struct pairing *pairing)
 
 static int count_references(struct remap *remap, PyObject *detail)
 {
-    PyObject *old = PyDict_GetItemString(detail, "old");
+    PyObject *old = dict_get(detail, "old");
     PyObject *counts = old ? remap_report_key(remap, old) : NULL;
     int status = -1;
 

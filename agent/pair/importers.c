@@ -43,7 +43,7 @@ static PyObject *running_code(PyObject *dict)
         Py_DecRef(frame);
     }
     Py_DecRef(frames);
-    PyErr_Clear();
+    drop_error();
     return code;
 }
 
@@ -75,7 +75,7 @@ static PyObject *absolute_name(const struct import *import, PyObject *module, lo
     else if (prefix)
         name = (Py_IncRef(prefix), prefix);
     Py_DecRef(prefix);
-    PyErr_Clear();
+    drop_error();
     return name;
 }
 
@@ -85,7 +85,7 @@ static bool is_imported_from(const struct import *import, PyObject *module, long
     bool same = name && PyUnicode_Compare(name, PyTuple_GetItem(import->moved, 0)) == 0;
 
     Py_DecRef(name);
-    PyErr_Clear();
+    drop_error();
     return same;
 }
 
@@ -172,7 +172,7 @@ static bool is_library(PyObject *dict)
     PyObject *file = dict_get(dict, "__file__");
     const char *path = file && is_str(file) ? PyUnicode_AsUTF8(file) : NULL;
 
-    PyErr_Clear();
+    drop_error();
     return path && strstr(path, "/lib/python3") && !strstr(path, "-packages/");
 }
 

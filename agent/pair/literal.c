@@ -120,7 +120,7 @@ static bool is_lambda(PyObject *object)
                          : NULL;
     bool is = name && str_is(name, "<lambda>");
 
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(name);
     return is;
 }

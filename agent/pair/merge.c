@@ -42,7 +42,7 @@ static bool same_referent(const struct pairing *pairing, PyObject *old, PyObject
     a = PyObject_GetAttrString(old, "_func_ref");
     b = PyObject_GetAttrString(new_, "_func_ref");
     same = a && b && same_entry(pairing, a, b, depth + 1, loose);
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(a);
     Py_DecRef(b);
     return same;

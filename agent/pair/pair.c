@@ -22,7 +22,7 @@ PyObject *pairing_origin(const struct pairing *pairing, PyObject *new_)
     PyObject *origin = address ? dict_lookup(pairing->origin, address) : NULL;
 
     Py_DecRef(address);
-    PyErr_Clear();
+    drop_error();
     return origin;
 }
 
@@ -268,7 +268,7 @@ static bool is_submodule(const struct module_pair *module, PyObject *name, PyObj
     bool is = full && dict_lookup(PyImport_GetModuleDict(), full) == value;
 
     Py_DecRef(full);
-    PyErr_Clear();
+    drop_error();
     return is;
 }
 

@@ -144,7 +144,7 @@ static PyObject *only_function(const struct functions *functions, PyObject *code
     PyObject *found = address ? dict_lookup(functions->by_code, address) : NULL;
 
     Py_DecRef(address);
-    PyErr_Clear();
+    drop_error();
     return found == Py_None ? NULL : found;
 }
 
@@ -163,7 +163,7 @@ static Py_ssize_t index_of_same(PyObject *list, PyObject *code)
         if (found < 0 || code_number(candidate, "co_firstlineno") == line)
             found = i;
     }
-    PyErr_Clear();
+    drop_error();
     return found;
 }
 
@@ -209,7 +209,7 @@ static bool place_ends_in(PyObject *place, PyObject *name)
                 memcmp(text + size - own_size, own, own_size) == 0 &&
                 (size == own_size || text[size - own_size - 1] == '.');
 
-    PyErr_Clear();
+    drop_error();
     return ends;
 }
 
@@ -242,7 +242,7 @@ static PyObject *new_code_by_name(const struct places *places, PyObject *functio
         return NULL;
     place = PyObject_GetAttrString(code, "co_qualname"); /* from 3.11 */
     if (!place) {
-        PyErr_Clear();
+        drop_error();
         place = builtin_attribute(function, &PyFunction_Type, "__qualname__");
     }
     if (place && is_str(place) && place_ends_in(place, name))

@@ -2,22 +2,29 @@
 #include "births.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "cpython/collector.h"
+#include "cpython/introspect.h"
 #include "remap/remap.h"
 #include "source/initialiser.h"
 
-static void *grown(void *items, size_t n, size_t *cap, size_t size)
+/* Room for one more in *array: 0, or -1 with MemoryError and the array as it was. */
+static int grow(void *array, size_t n, size_t *cap, size_t size)
 {
+    size_t bigger_cap = *cap ? 2 * *cap : 64;
     void *bigger;
 
     if (n < *cap)
-        return items;
-    *cap = *cap ? 2 * *cap : 64;
-    bigger = realloc(items, *cap * size);
-    if (!bigger)
+        return 0;
+    bigger = realloc(*(void **)array, bigger_cap * size);
+    if (!bigger) {
         PyErr_NoMemory();
-    return bigger;
+        return -1;
+    }
+    *(void **)array = bigger;
+    *cap = bigger_cap;
+    return 0;
 }
 
 /* --- what the execution made */
@@ -28,7 +35,7 @@ static bool is_class_of(PyObject *object, PyObject *module_name)
 
     if (!is_type(object) || !type_has((PyTypeObject *)object, Py_TPFLAGS_HEAPTYPE))
         return false;
-    module = PyDict_GetItemString(((PyTypeObject *)object)->tp_dict, "__module__");
+    module = dict_get(((PyTypeObject *)object)->tp_dict, "__module__");
     return module && is_str(module) && PyUnicode_Compare(module, module_name) == 0;
 }
 
@@ -49,7 +56,7 @@ static bool is_born(PyObject *object, const struct aside *aside)
         return true;
     wrapped = is_type(object) ? NULL : PyObject_GetAttrString(object, "__wrapped__");
     born = wrapped && runs_in(wrapped, aside->dict);
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(wrapped);
     return born;
 }
@@ -76,14 +83,14 @@ static int add_birth(struct births *births, PyObject *object, PyObject *module, 
 {
     struct birth birth = {.weak = PyWeakref_NewRef(object, NULL)};
 
-    if (!birth.weak) { /* its type has no room for one: cannot be followed */
-        PyErr_Clear();
-        return 0;
-    }
+    if (!birth.weak) /* its type has no room for one: cannot be followed */
+        return pass_over_error();
     birth.name = PyUnicode_FromFormat("%U.%U", module, name);
-    births->items = grown(births->items, births->n, &births->cap, sizeof birth);
-    if (!birth.name || !births->items)
+    if (!birth.name || grow(&births->items, births->n, &births->cap, sizeof birth) < 0) {
+        Py_DecRef(birth.weak);
+        Py_DecRef(birth.name);
         return -1;
+    }
     if (old && old != object && same_kind(old, object)) {
         birth.old = old;
         Py_IncRef(old);
@@ -149,12 +156,8 @@ static int collect_function(PyObject *object, void *arg)
     for (size_t i = 0; i < functions->births->n_dicts; i++) {
         if (!runs_in(object, functions->births->dicts[i]))
             continue;
-        functions->items =
-            grown(functions->items, functions->n, &functions->cap, sizeof *functions->items);
-        if (!functions->items) {
-            functions->n = 0;
+        if (grow(&functions->items, functions->n, &functions->cap, sizeof *functions->items) < 0)
             return -1;
-        }
         Py_IncRef(object);
         functions->items[functions->n++] = object;
     }
@@ -165,15 +168,15 @@ static int note_function(struct births *births, PyObject *function)
 {
     PyObject *module = PyObject_GetAttrString(function, "__module__");
     PyObject *name = PyObject_GetAttrString(function, "__qualname__");
-    int status = -1;
+    int status;
 
     if (module && name && is_str(module) && is_str(name))
         status = add_birth(births, function, module, name, NULL);
     else
-        PyErr_Clear();
+        status = pass_over_error();
     Py_DecRef(module);
     Py_DecRef(name);
-    return PyErr_Occurred() ? status : 0;
+    return status;
 }
 
 /* Lambdas, closures, functions that a decorator took away. */
@@ -200,6 +203,7 @@ static int note_functions(struct births *births)
 int births_note(struct births *births, const struct execution *e, const struct contents *contents)
 {
     births->dicts = calloc(e->n_executed + 1, sizeof *births->dicts);
+    births->n_dicts = 0;
     if (!births->dicts) {
         PyErr_NoMemory();
         return -1;
@@ -277,4 +281,5 @@ void births_clear(struct births *births)
     }
     free(births->items);
     free(births->dicts);
+    memset(births, 0, sizeof *births);
 }

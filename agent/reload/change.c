@@ -5,6 +5,7 @@
 #include "agent.h"
 #include "cpython/bytecode.h"
 #include "cpython/collector.h"
+#include "cpython/introspect.h"
 #include "emit.h"
 #include "exit_functions.h"
 #include "graveyard.h"
@@ -169,12 +170,17 @@ static int prepare_plan(struct reload *reload)
         sweep_generations(reload) < 0 || plan_packages(reload) < 0 || settle_dicts(reload) < 0)
         return -1;
     reload->hooks = hooks_new(&reload->execution, plan_remap(reload->plan));
-    reload->doubled_exits = exit_functions_doubled(plan_remap(reload->plan));
-    if (!reload->hooks || !reload->doubled_exits || plan_resolve(reload->plan) < 0)
+    if (reload->hooks)
+        reload->doubled_exits = exit_functions_doubled(plan_remap(reload->plan));
+    if (!reload->doubled_exits || plan_resolve(reload->plan) < 0)
         return -1;
     for (size_t i = 0; i < reload->n_pairs; i++) {
         if (pair_count_references(plan_remap(reload->plan), &reload->pairs[i]) < 0)
             return -1;
+    }
+    if (memory_was_short()) {
+        PyErr_NoMemory();
+        return -1;
     }
     return 0;
 }

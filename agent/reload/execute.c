@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpython/introspect.h"
 #include "import.h"
 #include "interrupt.h"
 #include "signal_mask.h"
@@ -18,7 +19,7 @@ static int drop_stale_names(PyObject *dict)
                                         "__conditional_annotations__"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (PyDict_GetItemString(dict, names[i]) && PyDict_DelItemString(dict, names[i]) < 0)
+        if (dict_get(dict, names[i]) && PyDict_DelItemString(dict, names[i]) < 0)
             return -1;
     }
     return PyDict_SetItemString(dict, "__doc__", Py_None);

@@ -4,6 +4,7 @@
  * them is as Lib/traceback.py has it.  That module is not asked: from 3.12 on it imports others
  * for its suggestions, and it fills linecache. */
 #include "failure.h"
+#include "cpython/introspect.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@ enum { MAX_CHAIN = 16 };
 
 static PyObject *imported(const char *module)
 {
-    return PyDict_GetItemString(PyImport_GetModuleDict(), module);
+    return dict_get(PyImport_GetModuleDict(), module);
 }
 
 static int write(PyObject *out, PyObject *text)

@@ -12,7 +12,7 @@
 #include "cpython/weakref.h"
 #include "remap/remap.h"
 
-enum { DEEPEST = 8 };
+enum { DEEPEST = 8, MAX_TRIES = 3 };
 
 /* --- which classes */
 
@@ -28,7 +28,7 @@ static bool same_function(PyObject *old, PyObject *new_)
 
     if (old && new_ && type_of(old) == &PyFunction_Type && type_of(new_) == &PyFunction_Type)
         same = program_same(PyFunction_GetCode(old), PyFunction_GetCode(new_));
-    PyErr_Clear();
+    drop_error();
     return same == 1;
 }
 
@@ -42,7 +42,7 @@ static bool same_helpers(PyObject *old_class, PyObject *new_class, PyObject *has
 
         same = same_function(lookup(old_class, name), lookup(new_class, name));
     }
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(names);
     return same;
 }
@@ -54,7 +54,7 @@ bool hashes_change(PyObject *old_class, PyObject *new_class)
     PyObject *new_ = name ? lookup(new_class, name) : NULL;
     bool changed;
 
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(name);
     if (!old || !new_ || new_ == Py_None)
         return false;
@@ -377,15 +377,12 @@ static int renew_all(const struct search *search, PyObject *scratch)
     return -1;
 }
 
-int hashes_renew(PyObject *classes)
+static int renew(PyObject *classes)
 {
     struct search search = {.classes = classes};
-    PyObject *scratch;
+    PyObject *scratch = PyDict_New();
     int status = -1;
 
-    if (PyList_Size(classes) == 0 || !dict_layout_known() || !set_layout_known())
-        return 0;
-    scratch = PyDict_New();
     if (scratch && PyDict_SetItemString(scratch, "v", Py_True) == 0)
         status = heap_visit(collect, &search);
     if (status == 0)
@@ -394,5 +391,19 @@ int hashes_renew(PyObject *classes)
         Py_DecRef(search.found[i]);
     free(search.found);
     Py_DecRef(scratch);
+    return status;
+}
+
+int hashes_renew(PyObject *classes)
+{
+    int status, tries = 0;
+
+    if (PyList_Size(classes) == 0 || !dict_layout_known() || !set_layout_known())
+        return 0;
+    /* The classes are replaced: what is not found again now never will be.  Memory may be short
+     * for a moment only. */
+    while ((status = renew(classes)) < 0 && ++tries < MAX_TRIES &&
+           PyErr_ExceptionMatches(PyExc_MemoryError))
+        PyErr_Clear();
     return status;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpython/introspect.h"
 #include "failure.h"
 #include "fields.h"
 #include "hashes.h"
@@ -51,7 +52,7 @@ static int ignore_result(PyObject *result)
 
 int hook_before(PyObject *module)
 {
-    PyObject *hook = PyDict_GetItemString(PyModule_GetDict(module), "__pyhot_before__");
+    PyObject *hook = dict_get(PyModule_GetDict(module), "__pyhot_before__");
     int status;
 
     if (!hook)
@@ -86,7 +87,7 @@ static bool has_upgrade_hook(PyObject *class)
     PyObject *name = PyUnicode_InternFromString("__pyhot_upgrade__");
     bool found = name && _PyType_Lookup((PyTypeObject *)class, name);
 
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(name);
     return found;
 }
@@ -145,7 +146,7 @@ static int add_past(struct hooks *hooks, const struct aside *aside, struct remap
     PyObject *old;
     int status;
 
-    if (!PyDict_GetItemString(aside->dict, "__pyhot_after__"))
+    if (!dict_get(aside->dict, "__pyhot_after__"))
         return 0;
     old = PyModule_NewObject(aside->name);
     if (!old)
@@ -354,7 +355,7 @@ static int renew_hashes(struct hooks *hooks, PyObject *module, PyObject **error)
 
 static int call_after(const struct past *past, PyObject **error)
 {
-    PyObject *hook = PyDict_GetItemString(past->live, "__pyhot_after__");
+    PyObject *hook = dict_get(past->live, "__pyhot_after__");
     int status = 0;
 
     if (!hook)

@@ -4,6 +4,7 @@
  * whoever keeps it.  Which code imports is told by the globals that the IMPORT_NAME instruction
  * passes (Python/ceval.c: import_name). */
 #include "import.h"
+#include "cpython/introspect.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static PyObject *argument(PyObject *args, PyObject *kwargs, Py_ssize_t index, co
 {
     if (index < PyTuple_Size(args))
         return PyTuple_GetItem(args, index);
-    return kwargs ? PyDict_GetItemString(kwargs, name) : NULL;
+    return kwargs ? dict_get(kwargs, name) : NULL;
 }
 
 static struct call parse(PyObject *args, PyObject *kwargs)
@@ -57,15 +58,15 @@ static PyObject *package_of(PyObject *globals)
 
     if (!globals || !is_dict(globals))
         return NULL;
-    package = PyDict_GetItemString(globals, "__package__");
+    package = dict_get(globals, "__package__");
     if (package && is_str(package)) {
         Py_IncRef(package);
         return package;
     }
-    name = PyDict_GetItemString(globals, "__name__");
+    name = dict_get(globals, "__name__");
     if (!name || !is_str(name))
         return NULL;
-    if (PyDict_GetItemString(globals, "__path__")) {
+    if (dict_get(globals, "__path__")) {
         Py_IncRef(name);
         return name;
     }
@@ -274,7 +275,7 @@ static PyObject *home_of(const struct stand_in *stand_in)
 
     if (strcmp(stand_in->module, "builtins") == 0)
         return PyEval_GetBuiltins();
-    module = PyDict_GetItemString(PyImport_GetModuleDict(), stand_in->module);
+    module = dict_get(PyImport_GetModuleDict(), stand_in->module);
     return module && PyType_IsSubtype(type_of(module), &PyModule_Type) ? PyModule_GetDict(module)
                                                                        : NULL;
 }
@@ -282,7 +283,7 @@ static PyObject *home_of(const struct stand_in *stand_in)
 static int stand_in_install(struct stand_in *stand_in)
 {
     PyObject *home = home_of(stand_in);
-    PyObject *original = home ? PyDict_GetItemString(home, stand_in->name) : NULL;
+    PyObject *original = home ? dict_get(home, stand_in->name) : NULL;
     PyObject *hook;
     int status;
 
@@ -301,7 +302,7 @@ static int stand_in_install(struct stand_in *stand_in)
 static void stand_in_remove(struct stand_in *stand_in)
 {
     PyObject *home = home_of(stand_in);
-    PyObject *hook = home ? PyDict_GetItemString(home, stand_in->name) : NULL;
+    PyObject *hook = home ? dict_get(home, stand_in->name) : NULL;
 
     /* Storing over an existing key of str needs no memory. */
     if (hook && hook == stand_in->installed)

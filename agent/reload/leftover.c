@@ -10,6 +10,8 @@
 #include "remap/remap.h"
 #include "strays.h"
 
+enum { MAX_TRIES = 3 };
+
 /* --- giving the old ones their places back */
 
 static int remap_to_old(const struct births *births)
@@ -111,23 +113,78 @@ static PyObject *names_left(struct births *births)
     return NULL;
 }
 
+/* Whatever a step that failed for want of memory had done, it can be done again: memory may be
+ * short for a moment, and what is left would be a half of the new source. */
+static bool tries_again(int tries)
+{
+    if (tries >= MAX_TRIES || !PyErr_Occurred() || !PyErr_ExceptionMatches(PyExc_MemoryError))
+        return false;
+    PyErr_Clear();
+    return true;
+}
+
+static int note_births(struct births *births, const struct execution *e,
+                       const struct contents *contents)
+{
+    int status, tries = 0;
+
+    do {
+        births_clear(births);
+        memory_was_short();
+        status = births_note(births, e, contents);
+        if (status == 0 && memory_was_short()) {
+            PyErr_NoMemory();
+            status = -1;
+        }
+    } while (status < 0 && tries_again(++tries));
+    return status;
+}
+
+static Py_ssize_t hold_survivors(struct births *births)
+{
+    Py_ssize_t n;
+    int tries = 0;
+
+    do {
+        births_let_go(births);
+        n = births->n ? births_hold_survivors(births) : 0;
+    } while (n < 0 && tries_again(++tries));
+    return n;
+}
+
+/* New reference to the list of what is left, or NULL with an exception. */
+static PyObject *empty_places(struct births *births, const struct contents *contents)
+{
+    Py_ssize_t survivors = hold_survivors(births);
+    PyObject *left = NULL;
+    int status = survivors < 0 ? -1 : 0, tries = 0;
+
+    if (survivors > 0) {
+        do
+            status = take_back(births, contents);
+        while (status < 0 && tries_again(++tries));
+    }
+    if (status < 0)
+        return NULL;
+    births_let_go(births);
+    do
+        left = survivors ? names_left(births) : PyList_New(0);
+    while (!left && tries_again(++tries));
+    return left;
+}
+
 PyObject *leftover_take_back(struct execution *e, const struct contents *contents)
 {
+    PyObject *error[3], *left = NULL;
     struct births births = {0};
-    PyObject *left = NULL;
-    int status = births_note(&births, e, contents);
-    Py_ssize_t survivors;
+    int status = note_births(&births, e, contents);
 
+    PyErr_Fetch(&error[0], &error[1], &error[2]);
     exit_functions_take_back(e);
     execution_end(e);
-    survivors = status == 0 && births.n ? births_hold_survivors(&births) : 0;
-    if (survivors > 0)
-        status = take_back(&births, contents);
-    births_let_go(&births);
-    if (status == 0 && survivors == 0)
-        left = PyList_New(0);
-    else if (status == 0 && survivors > 0)
-        left = names_left(&births);
+    PyErr_Restore(error[0], error[1], error[2]);
+    if (status == 0)
+        left = empty_places(&births, contents);
     births_clear(&births);
     return left;
 }

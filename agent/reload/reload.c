@@ -7,6 +7,7 @@
 
 #include "agent.h"
 #include "cpython/interpreters.h"
+#include "cpython/introspect.h"
 #include "emit.h"
 #include "failure.h"
 #include "leftover.h"
@@ -214,6 +215,10 @@ static enum step read_and_compile(struct reload *reload)
         step = find_generations(reload);
     for (size_t i = 0; step == STEP_NEXT && i < reload->n; i++)
         step = compile_source(reload, &reload->members[i]);
+    if (step == STEP_NEXT && memory_was_short()) {
+        PyErr_NoMemory();
+        step = STEP_ERROR;
+    }
     return step;
 }
 
@@ -264,6 +269,26 @@ static struct member *failed_member(struct reload *reload)
     return member_named(reload, e->modules[e->failed].name);
 }
 
+/* What the execution put into live objects stays there: reload->left, or, without memory, it is
+ * not known what. */
+static enum step left_behind(const struct reload *reload)
+{
+    Py_ssize_t n = reload->left ? PyList_Size(reload->left) : 0;
+
+    PyErr_Clear();
+    if (n)
+        job_fail("left-behind", 5, "pyhot attach again: what it left becomes the new one's",
+                 "the reload in process %d was not done, but of what the new source put into other "
+                 "objects there is left: %s%s",
+                 (int)getpid(), utf8(PyList_GetItem(reload->left, 0)), n > 1 ? " and others" : "");
+    else
+        job_fail("left-behind", 5, "pyhot attach again when the process has memory",
+                 "the reload in process %d was not done, but its memory was too short to take back "
+                 "what the new source put into other objects",
+                 (int)getpid());
+    return STEP_ERROR;
+}
+
 /* Takes back what the failed execution left outside its dicts. */
 static enum step withdraw(struct reload *reload)
 {
@@ -275,13 +300,13 @@ static enum step withdraw(struct reload *reload)
     step = fail(reload, failed_member(reload));
     execution_forget_imports(e);
     reload->left = leftover_take_back(e, reload->contents);
-    return reload->left ? step : STEP_ERROR;
+    return reload->left ? step : left_behind(reload);
 }
 
 /* The first try's error, with why there was no second. */
 static enum step main_thread_blocked(struct reload *reload, struct member *culprit, PyObject *error)
 {
-    PyObject *message = PyDict_GetItemString(error, "message");
+    PyObject *message = dict_get(error, "message");
     PyObject *text = PyUnicode_FromFormat(
         "%S; and the main thread is blocked: it ran no Python code in which it could be run",
         message ? message : Py_None);
@@ -313,7 +338,7 @@ static enum step execute_in_main_thread(struct reload *reload)
     execution_forget_imports(&reload->execution);
     left = leftover_take_back(&reload->execution, reload->contents);
     Py_DecRef(left);
-    step = error && left ? begin_execution(reload) : STEP_ERROR;
+    step = !left ? left_behind(reload) : error ? begin_execution(reload) : STEP_ERROR;
     if (step == STEP_NEXT && main_thread_call(run_execution, &reload->execution, &begun) < 0) {
         if (begun)
             step = withdraw(reload);
@@ -345,7 +370,7 @@ static enum step execute(struct reload *reload)
 
 static long report_count(PyObject *remap, const char *field)
 {
-    PyObject *value = PyDict_GetItemString(remap, field);
+    PyObject *value = dict_get(remap, field);
 
     return value && is_int(value) ? PyLong_AsLong(value) : 0;
 }
@@ -379,8 +404,10 @@ static enum step finish(struct reload *reload)
 
 static enum step transact(struct reload *reload, PyObject *names)
 {
-    enum step step = find_modules(reload, names);
+    enum step step;
 
+    memory_was_short(); /* forgets what was before */
+    step = find_modules(reload, names);
     if (step == STEP_NEXT)
         step = read_and_compile(reload);
     if (step == STEP_NEXT)
@@ -396,18 +423,29 @@ static enum step transact(struct reload *reload, PyObject *names)
     return step;
 }
 
-/* Of a dry run, or a job that was given up, nothing stays either. */
-static void forget_execution(struct reload *reload)
+/* Of a dry run, or a job that failed, nothing stays either.  Returns `step`, or STEP_ERROR. */
+static enum step forget_execution(struct reload *reload, enum step step)
 {
     struct execution *e = &reload->execution;
-    PyObject *left;
+    bool begun = e->n && e->known;
+    PyObject *error[3];
 
-    if (e->n == 0 || !e->known)
-        return;
-    execution_forget_imports(e);
-    left = leftover_take_back(e, reload->contents);
-    PyErr_Clear();
-    Py_DecRef(left);
+    PyErr_Fetch(&error[0], &error[1], &error[2]);
+    hooks_free(reload->hooks);
+    plan_free(reload->plan);
+    reload->hooks = NULL;
+    reload->plan = NULL;
+    if (begun) {
+        execution_forget_imports(e);
+        reload->left = leftover_take_back(e, reload->contents);
+    }
+    if (begun && (!reload->left || (step == STEP_ERROR && PyList_Size(reload->left)))) {
+        for (int i = 0; i < 3; i++)
+            Py_DecRef(error[i]);
+        return left_behind(reload);
+    }
+    PyErr_Restore(error[0], error[1], error[2]);
+    return step;
 }
 
 static void clear(struct reload *reload)
@@ -417,8 +455,6 @@ static void clear(struct reload *reload)
     PyErr_Fetch(&type, &value, &traceback);
     hooks_free(reload->hooks);
     plan_free(reload->plan);
-    if (!reload->committed)
-        forget_execution(reload);
     execution_end(&reload->execution);
     contents_free(reload->contents);
     for (size_t i = 0; i < reload->n_pairs; i++)
@@ -450,8 +486,11 @@ PyObject *reload_modules(PyObject *names, const struct reload_options *options)
 {
     struct reload reload = {.options = options, .threads = threads_look()};
     PyObject *result = NULL;
+    enum step step = transact(&reload, names);
 
-    if (transact(&reload, names) == STEP_END)
+    if (!reload.committed)
+        step = forget_execution(&reload, step);
+    if (step == STEP_END)
         result = reload_report(&reload);
     if (!result && reload.committed) {
         lose_details(&reload);

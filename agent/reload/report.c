@@ -1,6 +1,7 @@
 /* What a reload did, as a dict (DESIGN.md section 5). */
 #include <string.h>
 
+#include "cpython/introspect.h"
 #include "request.h"
 #include "transaction.h"
 
@@ -80,15 +81,18 @@ static PyObject *report_members(const struct reload *reload)
     return list;
 }
 
-/* Moves scan_ms and commit_ms out of remap_report's dict. */
+/* Moves scan_ms and commit_ms out of remap_report's dict; without it they are as foreseen. */
 static PyObject *report_time(const struct reload *reload)
 {
-    PyObject *time = reload->remap ? PyDict_GetItemString(reload->remap, "time") : NULL;
+    PyObject *time = reload->remap ? dict_get(reload->remap, "time") : NULL;
 
+    if (!time && reload->foreseen)
+        time = dict_get(reload->foreseen, "time");
     Py_IncRef(time);
     if (!time)
         time = Py_BuildValue("{sdsd}", "scan_ms", 0.0, "commit_ms", 0.0);
-    else if (PyDict_DelItemString(reload->remap, "time") < 0) {
+    else if (reload->remap && dict_get(reload->remap, "time") &&
+             PyDict_DelItemString(reload->remap, "time") < 0) {
         Py_DecRef(time);
         return NULL;
     }
@@ -102,6 +106,13 @@ static PyObject *report_time(const struct reload *reload)
 /* remap_report's dict; where nothing was to be remapped, one of the same shape. */
 static PyObject *report_remap(const struct reload *reload)
 {
+    PyObject *remap;
+
+    if (!reload->remap && reload->foreseen) {
+        remap = dict_get(reload->foreseen, "remap");
+        Py_IncRef(remap);
+        return remap;
+    }
     if (!reload->remap)
         return Py_BuildValue("{sisisis{}s{}sisisis[]s[]}", "objects_scanned", 0, "referrers", 0,
                              "references_rewritten", 0, "by_kind", "rehashed", "migrated", 0,

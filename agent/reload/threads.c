@@ -1,6 +1,7 @@
 /* Names and meanings are those of Lib/threading.py, 3.8 to 3.15.  From 3.13 on MainThread gets
  * its identity from the runtime, whoever imports (_get_main_thread_ident). */
 #include "threads.h"
+#include "cpython/introspect.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static PyObject *active_threads(PyObject *threading)
 
 static PyObject *threading_module(void)
 {
-    return PyDict_GetItemString(PyImport_GetModuleDict(), "threading");
+    return dict_get(PyImport_GetModuleDict(), "threading");
 }
 
 struct threads_before threads_look(void)
@@ -55,7 +56,7 @@ static void forget_dummy(PyObject *active, PyObject *self)
 /* Does the thread's stack begin with the program?  1, 0, -1. */
 static int is_main_stack(PyObject *frame)
 {
-    PyObject *main = PyDict_GetItemString(PyImport_GetModuleDict(), "__main__");
+    PyObject *main = dict_get(PyImport_GetModuleDict(), "__main__");
     PyObject *outer = frame, *globals;
     int is_main;
 

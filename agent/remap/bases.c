@@ -452,7 +452,7 @@ static int bases_commit(struct remap *r)
     struct bases *b = r->bases;
     int result = 0;
 
-    if (!b || !b->n_affected)
+    if (!b || !b->n_fix) /* no bases are set, so nothing else of a type changes */
         return 0;
     result = save(r);
     for (size_t i = 0; i < b->n_fix && result == 0; i++) {

@@ -17,7 +17,7 @@ static PyObject *encode(PyObject *path)
 {
     PyObject *bytes = path && is_str(path) ? PyUnicode_EncodeFSDefault(path) : NULL;
 
-    PyErr_Clear();
+    drop_error();
     return bytes;
 }
 
@@ -30,7 +30,7 @@ static PyObject *cache_tag(void)
     PyObject *bytes = encode(tag);
 
     Py_DecRef(tag);
-    PyErr_Clear();
+    drop_error();
     return bytes;
 }
 
@@ -42,7 +42,7 @@ static long optimization(void)
     long n = level && is_int(level) ? PyLong_AsLong(level) : -1;
 
     Py_DecRef(level);
-    PyErr_Clear();
+    drop_error();
     return n;
 }
 
@@ -83,7 +83,7 @@ static PyObject *cache_of_source(PyObject *source)
     Py_DecRef(path);
     Py_DecRef(tag);
     Py_DecRef(prefix);
-    PyErr_Clear();
+    drop_error();
     return result;
 }
 
@@ -92,7 +92,7 @@ static bool is_source(PyObject *file)
     const char *text = is_str(file) ? PyUnicode_AsUTF8(file) : NULL;
     size_t length = text ? strlen(text) : 0;
 
-    PyErr_Clear();
+    drop_error();
     return length > 3 && !strcmp(text + length - 3, ".py");
 }
 

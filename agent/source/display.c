@@ -162,7 +162,7 @@ static void read_extend(struct reader *reader, size_t at)
     PyObject *items = value ? PySequence_List(value) : NULL;
 
     if (display < 0 || !items) {
-        PyErr_Clear();
+        drop_error();
         Py_DecRef(items);
         reader->unknown = true;
         return;

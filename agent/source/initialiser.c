@@ -195,7 +195,7 @@ static bool code_is_named(PyObject *code, PyObject *name)
     bool same = own && PyUnicode_Compare(own, name) == 0;
 
     Py_DecRef(own);
-    PyErr_Clear();
+    drop_error();
     return same;
 }
 
@@ -212,7 +212,7 @@ static PyObject *unwrap_generic(PyObject *code, PyObject *name)
     else if (own && code_is_named(code, name))
         inner = code;
     Py_DecRef(own);
-    PyErr_Clear();
+    drop_error();
     return inner;
 }
 
@@ -230,7 +230,7 @@ static PyObject *nested_named(PyObject *code, PyObject *name)
         }
     }
     Py_DecRef(consts);
-    PyErr_Clear();
+    drop_error();
     return found;
 }
 
@@ -512,7 +512,7 @@ static long import_level(const struct body *body, size_t import)
         level = in->arg;
     else if (in && in->value && is_int(in->value))
         level = PyLong_AsLong(in->value);
-    PyErr_Clear();
+    drop_error();
     return level < 0 ? 0 : level;
 }
 

@@ -1,6 +1,7 @@
 /* Which module code is loaded (loaded.h). */
 #include "loaded.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "cache_path.h"
+#include "cpython/introspect.h"
 #include "cpython/version.h"
 #include "file.h"
 
@@ -140,7 +142,7 @@ static int class_agrees(const struct agreement *a, PyObject *class, int depth)
 
     if (depth >= MAX_NESTING || !type_has(type, Py_TPFLAGS_HEAPTYPE) || !type->tp_dict)
         return 1;
-    module = PyDict_GetItemString(type->tp_dict, "__module__");
+    module = dict_get(type->tp_dict, "__module__");
     if (!module || !is_str(module) || PyUnicode_Compare(module, a->source->name) != 0)
         return 1;
     return dict_agrees(a, type->tp_dict, depth + 1);
@@ -335,6 +337,10 @@ static bool read_cached(PyObject *module, struct file_bytes *file)
 
     if (path && !file_read_before(PyBytes_AsString(path), file, &status))
         status = file_read(PyBytes_AsString(path), file);
+    if (path && status < 0 && errno == ENOMEM) {
+        PyErr_NoMemory();
+        drop_error();
+    }
     Py_DecRef(path);
     return status == 0;
 }
@@ -363,7 +369,7 @@ static PyObject *unmarshal(const struct file_bytes *file)
     code = PyMarshal_ReadObjectFromString(file->text + PYC_HEADER,
                                           (Py_ssize_t)(file->length - PYC_HEADER));
     if (!code || type_of(code) != &PyCode_Type) {
-        PyErr_Clear();
+        drop_error();
         Py_DecRef(code);
         return NULL;
     }

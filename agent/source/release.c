@@ -4,6 +4,7 @@
  * not resolved), and sys.path[0] tells where it led then.  Only a sibling directory with the same
  * file in it counts as a new release. */
 #include "release.h"
+#include "cpython/introspect.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -20,7 +21,7 @@ static bool copy_text(PyObject *text, char *out, size_t size)
 
     if (fits)
         strcpy(out, PyBytes_AsString(bytes));
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(bytes);
     return fits;
 }
@@ -28,8 +29,8 @@ static bool copy_text(PyObject *text, char *out, size_t size)
 /* The path of the program, absolute, links in it not followed. */
 static bool program_path(char out[PATH_MAX])
 {
-    PyObject *main = PyDict_GetItemString(PyImport_GetModuleDict(), "__main__");
-    PyObject *file = main ? PyDict_GetItemString(PyModule_GetDict(main), "__file__") : NULL;
+    PyObject *main = dict_get(PyImport_GetModuleDict(), "__main__");
+    PyObject *file = main ? dict_get(PyModule_GetDict(main), "__file__") : NULL;
     char given[PATH_MAX], directory[PATH_MAX];
 
     if (!copy_text(file, given, sizeof given))

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cache_path.h"
+#include "cpython/introspect.h"
 #include "file.h"
 #include "main_guard.h"
 #include "release.h"
@@ -24,7 +25,7 @@ static PyObject *attribute(PyObject *object, const char *name)
 
     if (!value || value == Py_None) {
         Py_DecRef(value);
-        PyErr_Clear();
+        drop_error();
         return NULL;
     }
     return value;
@@ -54,7 +55,7 @@ static bool ends_with(PyObject *text, const char *suffix)
     const char *utf8 = PyUnicode_AsUTF8(text);
     size_t n = utf8 ? strlen(utf8) : 0, m = strlen(suffix);
 
-    PyErr_Clear();
+    drop_error();
     return n >= m && strcmp(utf8 + n - m, suffix) == 0;
 }
 
@@ -71,7 +72,7 @@ static int take_bytes(struct source *source, struct file_bytes *file)
     free(file->text);
     if (source->text)
         return 0;
-    PyErr_Clear();
+    drop_error();
     errno = ENOMEM;
     return -1;
 }
@@ -86,7 +87,7 @@ static int read_file(struct source *source, PyObject *path)
 
     if (!bytes) {
         errno = PyErr_ExceptionMatches(PyExc_MemoryError) ? ENOMEM : ENOENT;
-        PyErr_Clear();
+        drop_error();
         return -1;
     }
     if (!file_read_before(PyBytes_AsString(bytes), &file, &status)) {
@@ -110,7 +111,7 @@ static PyObject *beside_sys_path(PyObject *file)
     const char *slash;
 
     if (!first || !is_str(first) || !name || *name == '/') {
-        PyErr_Clear();
+        drop_error();
         return NULL;
     }
     slash = strrchr(name, '/');
@@ -126,14 +127,14 @@ static int read_from_disk(struct source *source)
         status = read_file(source, other);
         Py_DecRef(other);
     }
-    PyErr_Clear();
+    drop_error();
     if (status < 0) {
         const char *name = PyUnicode_AsUTF8(source->file);
 
         source->state = SOURCE_UNREADABLE;
         snprintf(source->why, sizeof source->why, "was loaded from %.100s: %s",
                  name ? name : "a file", strerror(error));
-        PyErr_Clear();
+        drop_error();
     }
     return 0;
 }
@@ -158,7 +159,7 @@ static PyObject *type_lookup(PyTypeObject *type, const char *name)
     PyObject *found = key ? _PyType_Lookup(type, key) : NULL;
 
     Py_DecRef(key);
-    PyErr_Clear();
+    drop_error();
     return found;
 }
 
@@ -210,7 +211,7 @@ static void unreadable_by_exception(struct source *source)
     source->state = SOURCE_UNREADABLE;
     snprintf(source->why, sizeof source->why, "cannot be read by its loader: %.110s",
              utf8 ? utf8 : "no reason given");
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(text);
     Py_DecRef(type);
     Py_DecRef(value);
@@ -312,7 +313,7 @@ static bool is_in_brackets(PyObject *file)
 {
     const char *text = PyUnicode_AsUTF8(file);
 
-    PyErr_Clear();
+    drop_error();
     return text && *text == '<' && ends_with(file, ">");
 }
 
@@ -370,7 +371,7 @@ static void add_path(char **paths, size_t *n, PyObject *bytes)
 
     if (path)
         paths[(*n)++] = path;
-    PyErr_Clear();
+    drop_error();
     Py_DecRef(bytes);
 }
 

@@ -5,6 +5,7 @@
  * may have made instead, through tp_traverse.  A module that keeps a million objects in a table
  * is not walked through for the sake of it: depth and number of the other objects are bounded. */
 #include "live.h"
+#include "cpython/introspect.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -122,7 +123,7 @@ static int enter_function(struct walk *walk, PyObject *function)
 static void enter_class(struct walk *walk, PyObject *class)
 {
     PyObject *dict = ((PyTypeObject *)class)->tp_dict;
-    PyObject *module = dict ? PyDict_GetItemString(dict, "__module__") : NULL;
+    PyObject *module = dict ? dict_get(dict, "__module__") : NULL;
 
     if (module && walk->name && is_str(module) && is_str(walk->name) &&
         PyUnicode_Compare(module, walk->name) == 0)
@@ -135,7 +136,7 @@ static bool leads_away(PyObject *object)
     PyTypeObject *type = type_of(object);
 
     if (is_dict(object))
-        return PyDict_GetItemString(object, "__builtins__") != NULL;
+        return dict_get(object, "__builtins__") != NULL;
     return PyType_IsSubtype(type, &PyModule_Type) || type == &PyFrame_Type ||
            type == &PyTraceBack_Type || type == &PyGen_Type || type == &PyCoro_Type ||
            type == &PyAsyncGen_Type;
@@ -174,7 +175,7 @@ PyObject *live_functions(PyObject *dict)
 {
     struct walk walk = {
         .dict = dict,
-        .name = PyDict_GetItemString(dict, "__name__"),
+        .name = dict_get(dict, "__name__"),
         .functions = PyList_New(0),
     };
 
