@@ -520,14 +520,16 @@ struct error *inject_start(struct injection *injection, const struct target *tar
                            uint64_t deadline_ns)
 {
     uint64_t region = 0;
-    sigset_t child, before;
+    sigset_t held, before;
 
     *injection = (struct injection){.channel = -1};
     fault_point("looked-at");
-    /* Taken by sigtimedwait in tracee.c. */
-    sigemptyset(&child);
-    sigaddset(&child, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &child, &before);
+    /* SIGCHLD is taken by sigtimedwait in tracee.c.  Ctrl-Z comes when no thread is stopped any
+     * more: it would stay so with us. */
+    sigemptyset(&held);
+    sigaddset(&held, SIGCHLD);
+    sigaddset(&held, SIGTSTP);
+    sigprocmask(SIG_BLOCK, &held, &before);
     struct error *error =
         target->debugger
             ? borrow_from_debugger(injection, target, python, request, &region)

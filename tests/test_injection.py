@@ -280,6 +280,29 @@ def __pyhot_after__(old):
     assert "executed another program (execve) while it was being changed" in done.stderr, done
 
 
+@pytest.mark.parametrize("place", ["stopped", "unwound", "detaching"])
+def test_ctrl_z(start, any_python, faults_binary, place):
+    """pyhot stops when it has let go of the thread that it had stopped."""
+    target = start(any_python, {"mod.py": MOD % 1, "app.py": EXECUTES})
+    target.edit("mod.py", MOD % 2)
+    # Who is alone in its session is not stopped by the terminal: see setpgid(2), "orphaned".
+    pyhot = subprocess.Popen([faults_binary, "attach", str(target.pid), "mod", "--timeout=600"],
+                             env=dict(os.environ, PYHOT_FAULT="%s:1:%d" % (place, signal.SIGTSTP)),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True,
+                             preexec_fn=lambda: os.setpgid(0, 0))
+    try:
+        harness.wait_for(lambda: harness.proc_status(pyhot.pid)["State"][0] == "T", "pyhot stopped")
+        for tid in harness.proc_threads(target.pid):
+            assert harness.proc_status(target.pid, tid)["TracerPid"] == "0"
+        pyhot.send_signal(signal.SIGCONT)
+        _, errors = pyhot.communicate(timeout=harness.DEADLINE)
+    finally:
+        pyhot.kill()
+    assert pyhot.returncode == 0, errors
+    target.check_unharmed()
+
+
 # In a pid namespace of its own, where the next number can be chosen.
 REUSED = """
 import os, signal, subprocess, sys, time
