@@ -7,7 +7,9 @@
  *
  * Of attrs (attr/_make.py, 17.3 on): the tuple __attrs_attrs__ has an Attribute for each, with
  * `name` and `default`, which may be NOTHING or a Factory.  Of pydantic 1 (pydantic/fields.py): the
- * dict __fields__ has a ModelField for each, with `required` and get_default(). */
+ * dict __fields__ has a ModelField for each, with `required` and get_default().  Of pydantic 2: the
+ * dict __pydantic_fields__ (model_fields before 2.10, pydantic/_internal/_model_construction.py)
+ * has a FieldInfo for each, with is_required() and get_default(). */
 #include "fields.h"
 
 #include "cpython/introspect.h"
@@ -38,15 +40,25 @@ static bool is_model_field(PyObject *object)
     return (PyObject *)type_of(object) == loaded_attribute("pydantic.fields", "ModelField");
 }
 
+static bool is_field_info(PyObject *object)
+{
+    return (PyObject *)type_of(object) == loaded_attribute("pydantic.fields", "FieldInfo");
+}
+
 /* Borrowed, or NULL. */
 static PyObject *fields_of_model(PyObject *cls)
 {
-    PyObject *fields = class_attribute(cls, "__fields__"), *name, *field;
-    Py_ssize_t position = 0;
+    static const char *const names[] = {"__pydantic_fields__", "model_fields", "__fields__"};
 
-    if (!fields || !is_dict(fields) || !PyDict_Next(fields, &position, &name, &field))
-        return NULL;
-    return is_model_field(field) ? fields : NULL;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        PyObject *fields = class_attribute(cls, names[i]), *name, *field;
+        Py_ssize_t position = 0;
+
+        if (fields && is_dict(fields) && PyDict_Next(fields, &position, &name, &field) &&
+            (is_field_info(field) || is_model_field(field)))
+            return fields;
+    }
+    return NULL;
 }
 
 static bool has_fields(PyObject *cls)
@@ -134,6 +146,39 @@ static PyObject *default_of_model_field(PyObject *field)
     return is_required ? NULL : PyObject_CallMethod(field, "get_default", NULL);
 }
 
+/* From 2.10 on a default factory may take the fields that the instance has. */
+static PyObject *default_of_field_info(PyObject *field, PyObject *object)
+{
+    PyObject *required = PyObject_CallMethod(field, "is_required", NULL);
+    PyObject *takes_data, *method, *arguments, *keywords, *value = NULL;
+    int is_required = required ? PyObject_IsTrue(required) : -1;
+
+    Py_DecRef(required);
+    if (is_required)
+        return NULL;
+    takes_data = PyObject_GetAttrString(field, "default_factory_takes_validated_data");
+    PyErr_Clear();
+    method = PyObject_GetAttrString(field, "get_default");
+    arguments = PyTuple_New(0);
+    keywords = Py_BuildValue("{sO}", "call_default_factory", Py_True);
+    if (takes_data && keywords) {
+        PyObject *data = instance_dict(object);
+
+        if (data && PyDict_SetItemString(keywords, "validated_data", data) < 0) {
+            Py_DecRef(keywords);
+            keywords = NULL;
+        }
+        Py_DecRef(data);
+    }
+    if (method && arguments && keywords)
+        value = PyObject_Call(method, arguments, keywords);
+    Py_DecRef(takes_data);
+    Py_DecRef(method);
+    Py_DecRef(arguments);
+    Py_DecRef(keywords);
+    return value;
+}
+
 static PyObject *default_of_attribute(PyObject *field, PyObject *object)
 {
     PyObject *value, *made;
@@ -157,6 +202,8 @@ static PyObject *default_of(PyObject *field, PyObject *object)
         return default_of_attribute(field, object);
     if (is_model_field(field))
         return default_of_model_field(field);
+    if (is_field_info(field))
+        return default_of_field_info(field, object);
     if (!field_is(field, "_field_type", "dataclasses", "_FIELD"))
         return NULL;
     if (!field_is(field, "default", "dataclasses", "MISSING"))

@@ -1,4 +1,4 @@
-/* Fields that a dataclass, a class of attrs or a model of pydantic 1 has gained: instances that
+/* Fields that a dataclass, a class of attrs or a model of pydantic has gained: instances that
  * were made before get their defaults. GIL held for every call. */
 #ifndef PYHOT_FIELDS_H
 #define PYHOT_FIELDS_H
