@@ -2,8 +2,8 @@
  *
  * They are counted, but numpy's arrays are no objects of the collector, so no traversal finds
  * the arrays nor what is in them.  When a key has references that nothing else explains, all
- * arrays that listed objects refer to are looked up, the arrays in those and the arrays that
- * they are views of.  Where the pointers are, numpy tells: the dtype by offset, the buffer
+ * arrays that can be reached are looked at, also those in arrays and those that they are views
+ * of.  Where the pointers are, numpy tells: the dtype by offset, the buffer
  * protocol by address.  Views share memory, so each word counts once; a key with more words
  * than unexplained references is left alone, as one of them is not what it seems. */
 #include "arrays.h"
@@ -12,11 +12,10 @@
 #include <string.h>
 
 #include "../cpython/buffer.h"
-#include "../cpython/gc_objects.h"
 #include "../cpython/introspect.h"
 #include "address_set.h"
-#include "heap.h"
 #include "keys.h"
+#include "reachable.h"
 
 enum { MOST_DIMENSIONS = 64, MOST_DEPTH = 32, ANSWERS = 256 };
 
@@ -46,9 +45,8 @@ struct search {
     PyTypeObject *array, *record; /* numpy.ndarray, numpy.void; borrowed */
     PyObject *dtype, *base;       /* their attributes' descriptors; borrowed */
     PyObject *record_dtype;
-    struct address_set seen, words;
-    PyObject **todo;
-    size_t n_todo, cap_todo;
+    struct address_set words;
+    struct reachable *reachable;
     struct item item;
     struct answer answers[ANSWERS];
     bool failed;
@@ -71,11 +69,6 @@ static bool grow(void **array, size_t *cap, size_t n, size_t size)
 
 /* --- which objects */
 
-static bool is_unlisted(PyObject *o)
-{
-    return (type_of(o) == &PyTuple_Type || type_of(o) == &PyDict_Type) && !gc_is_tracked(o);
-}
-
 static bool is_array(struct search *s, PyTypeObject *type)
 {
     struct answer *answer = &s->answers[(uintptr_t)type / 64 % ANSWERS];
@@ -84,29 +77,6 @@ static bool is_array(struct search *s, PyTypeObject *type)
         *answer = (struct answer){type, PyType_IsSubtype(type, s->array) ||
                                             PyType_IsSubtype(type, s->record)};
     return answer->is_array;
-}
-
-static int remember(struct search *s, PyObject *o)
-{
-    int added = address_set_add(&s->seen, (uintptr_t)o);
-
-    if (added < 0 || !grow((void **)&s->todo, &s->cap_todo, s->n_todo, sizeof o)) {
-        s->failed = true;
-        return 1;
-    }
-    if (added)
-        s->todo[s->n_todo++] = o;
-    return 0;
-}
-
-static int visit(PyObject *o, void *arg)
-{
-    struct search *s = arg;
-    PyTypeObject *type = type_of(o);
-
-    if (type_has(type, Py_TPFLAGS_HAVE_GC))
-        return is_unlisted(o) ? remember(s, o) : 0;
-    return is_array(s, type) ? remember(s, o) : 0;
 }
 
 /* --- where in an item */
@@ -236,7 +206,7 @@ static bool look_at_item(struct search *s, char *item)
         key = keys_lookup(s->remap, o);
         if (key >= 0 && !add_word(s, address, (uint32_t)key))
             return false;
-        if (visit(o, s))
+        if (reachable_add(o, s->reachable))
             return false;
     }
     return true;
@@ -274,7 +244,7 @@ static void look_at_array(struct search *s, PyObject *array)
 
     s->item.n = 0;
     if (base)
-        visit(base, s);
+        reachable_add(base, s->reachable);
     if (dtype && add_dtype(s, dtype, 0, 0) && s->item.n &&
         PyObject_GetBuffer(array, &view, PyBUF_STRIDES) == 0) {
         look_at_items(s, &view);
@@ -286,26 +256,15 @@ static void look_at_array(struct search *s, PyObject *array)
     Py_DecRef(base);
 }
 
-static void look_at_all(struct search *s)
+/* Arrays of a class made by a class statement are listed, their items not traversed. */
+static int look_at(struct reachable *reachable, PyObject *o, void *arg)
 {
-    const struct heap *heap = s->remap->heap;
+    struct search *s = arg;
 
-    for (size_t i = 0; i < heap->n && !s->failed; i++) {
-        PyObject *o = heap->objects[i];
-
-        /* Arrays of a class made by a class statement are listed, their items not traversed. */
-        if (is_array(s, type_of(o)))
-            remember(s, o);
-        type_of(o)->tp_traverse(o, visit, s);
-    }
-    while (s->n_todo && !s->failed) {
-        PyObject *o = s->todo[--s->n_todo];
-
-        if (is_array(s, type_of(o)))
-            look_at_array(s, o);
-        else
-            type_of(o)->tp_traverse(o, visit, s);
-    }
+    s->reachable = reachable;
+    if (is_array(s, type_of(o)))
+        look_at_array(s, o);
+    return s->failed ? -1 : 0;
 }
 
 /* --- the search */
@@ -386,6 +345,7 @@ static bool any_unexplained(const struct remap *r)
 int arrays_scan(struct remap *r)
 {
     struct search s = {.remap = r};
+    int status;
 
     if (!r->arrays && !(r->arrays = calloc(1, sizeof *r->arrays))) {
         PyErr_NoMemory();
@@ -394,16 +354,12 @@ int arrays_scan(struct remap *r)
     r->arrays->n = 0;
     if (!any_unexplained(r) || !open_search(&s))
         return pass_over_error();
-    look_at_all(&s);
-    address_set_free(&s.seen);
+    status = reachable_each(r, look_at, &s);
     address_set_free(&s.words);
-    free(s.todo);
     free(s.item.offsets);
-    if (s.failed) {
+    if (s.failed && !PyErr_Occurred())
         PyErr_NoMemory();
-        return -1;
-    }
-    return account(r);
+    return status < 0 ? -1 : account(r);
 }
 
 void arrays_close(struct remap *r)

@@ -6,6 +6,7 @@
 #include "../big.h"
 #include "../cpython/gc_objects.h"
 #include "../cpython/shared_keys.h"
+#include "keys.h"
 
 enum { BUDGET = 1 << 18, MOST_BLOCKS = 1 << 14, PIECE = 512, MOST_STATICS = 8 };
 
@@ -82,10 +83,12 @@ static bool is_forbidden(const struct candidates *c, uintptr_t address)
 }
 
 /* The low bits of a reference may be flags (_PyStackRef from 3.14, lru_cache's keys, ...). */
-static bool may_be_reference(uintptr_t word, const PyObject *key)
+static bool may_be_reference(const struct candidates *c, uintptr_t word)
 {
-    uintptr_t tag = word - (uintptr_t)key;
+    uintptr_t tag = word - (uintptr_t)c->key;
 
+    if (!c->key)
+        return keys_lookup(c->keys, (PyObject *)word) >= 0;
     return tag < 8 && tag != 4;
 }
 
@@ -159,7 +162,8 @@ static void know_children(struct candidates *c)
 {
     if (c->have_children)
         return;
-    type_of(c->referrer)->tp_traverse(c->referrer, visit_child, c);
+    if (type_of(c->referrer)->tp_traverse)
+        type_of(c->referrer)->tp_traverse(c->referrer, visit_child, c);
     c->have_children = true;
 }
 
@@ -168,7 +172,7 @@ static void know_children(struct candidates *c)
 static void look_at(struct candidates *c, const uintptr_t *words, size_t n, uintptr_t address)
 {
     for (size_t i = 0; i < n && !c->failed; i++, address += sizeof *words) {
-        if (!may_be_reference(words[i], c->key)) {
+        if (!may_be_reference(c, words[i])) {
             if (c->have_children)
                 follow(c, words[i]);
         } else if (!is_forbidden(c, address)) {

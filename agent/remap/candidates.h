@@ -20,7 +20,8 @@ struct block {
 
 struct candidates {
     struct heap *heap;
-    PyObject *referrer, *key;
+    PyObject *referrer, *key; /* key NULL: all of `keys` are looked for */
+    const struct remap *keys;
     uintptr_t **words; /* ascending, each once */
     size_t n, cap;
     struct block *blocks; /* [next, n_blocks): still to be read */

@@ -10,6 +10,7 @@
  *             items.c: all keys of a long list or tuple at once
  *   commit.c  resolve, commit, undo, verify: the order of all writers
  *   aliases.c uncounted pointers to old objects; ctypes.c those in memory of ctypes
+ *   reachable.c  objects that the collector does not list; untraversed.c what no traversal shows
  *   writers   types.c bases.c instances.c hashed.c weakrefs.c code.c frames.c arrays.c holders.c
  *
  * Memory of the engine is never the interpreter's: malloc and mmap only. */

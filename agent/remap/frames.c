@@ -224,6 +224,39 @@ static int look_at_names(struct remap *r, PyObject *frame, PyObject *code)
     return result;
 }
 
+static int visit_fields(PyObject *frame, int (*visit)(PyObject *, void *), void *arg)
+{
+    struct frame_fields f;
+
+    if (!frame_open(frame, &f))
+        return -1;
+    for (size_t i = 0; i < f.n_locals; i++)
+        if (f.locals[i] && visit(f.locals[i], arg))
+            break;
+    return 0;
+}
+
+int frames_visit_locals(PyObject *frame, int (*visit)(PyObject *, void *), void *arg)
+{
+    PyObject *locals, *values;
+
+    if (frame_layout_known())
+        return visit_fields(frame, visit, arg);
+    locals = PyObject_GetAttrString(frame, "f_locals");
+    if (!locals)
+        return -1;
+    /* Others are the namespaces of modules and classes. */
+    values = strcmp(type_of(locals)->tp_name, "FrameLocalsProxy") == 0
+                 ? PyObject_CallMethod(locals, "values", NULL)
+                 : PyList_New(0);
+    Py_DecRef(locals);
+    for (Py_ssize_t i = 0; values && i < PyList_Size(values); i++)
+        if (visit(PyList_GetItem(values, i), arg)) /* the frame holds it */
+            break;
+    Py_DecRef(values);
+    return values ? 0 : -1;
+}
+
 static int look_at_frame(struct remap *r, PyObject *id, PyObject *frame)
 {
     PyObject *code = PyObject_GetAttrString(frame, "f_code");

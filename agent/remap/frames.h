@@ -12,6 +12,9 @@ PyObject *frames_thread_name(PyObject *id);
  * there (from 3.11 on). */
 ptrdiff_t frames_keep(struct remap *, const struct edge *);
 
+/* Traverses the locals of a running frame: `visit` is a visitproc.  0, or -1 with an exception. */
+int frames_visit_locals(PyObject *frame, int (*visit)(PyObject *, void *), void *arg);
+
 /* Calls `visit` for each running frame until it returns non-zero. */
 int frames_each(struct remap *, int (*visit)(struct remap *, PyObject *frame, void *), void *arg);
 

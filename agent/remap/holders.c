@@ -1,6 +1,7 @@
 /* References that C code holds where no traversal leads: what is left of a key's count.
  *
- * Signal handlers and functions given to atexit (3.10 to 3.13) are rewritten: the place is
+ * Signal handlers, functions given to atexit (3.10 to 3.13) and known fields that no traversal
+ * shows are rewritten: the place is
  * proven by what the modules tell of it.  The others are named as well as can be.  A
  * function that C still holds afterwards (an SQL function, a trace function, the operand
  * stack of a caller) gets the code and defaults of its successor, so that who calls it
@@ -16,6 +17,7 @@
 #include "../cpython/statics.h"
 #include "../cpython/version.h"
 #include "frames.h"
+#include "untraversed.h"
 
 enum attribute { CODE, DEFAULTS, KWDEFAULTS, ATTRIBUTES };
 
@@ -78,7 +80,7 @@ static int add_place(struct remap *r, uint32_t key, PyObject **field)
 /* One reference of the key's is in `field` (NULL: not found), called `where`. */
 static int add_holder(struct remap *r, uint32_t key, PyObject **field, const char *where)
 {
-    if (residual(&r->keys[key]) <= 0)
+    if (residual(&r->keys[key]) <= 0 || r->keys[key].is_code)
         return 0;
     return field ? add_place(r, key, field) : remap_hold(r, key, where, 1);
 }
@@ -259,10 +261,14 @@ int holders_scan(struct remap *r)
         return -1;
     if (frame_layout_known() && frames_each(r, look_at_stack, NULL) < 0)
         return -1;
+    if (any_residual(r) && untraversed_objects(r, add_holder) < 0)
+        return -1;
     /* The whole interpreter state is read for these, and all static data. */
     if (any_residual(r) && look_at_audit_hooks(r) < 0)
         return -1;
-    return any_residual(r) ? look_at_statics(r) : 0;
+    if (any_residual(r) && look_at_statics(r) < 0)
+        return -1;
+    return any_residual(r) ? untraversed_memory(r, add_holder) : 0;
 }
 
 /* --- functions that stay with C */
