@@ -208,6 +208,11 @@ assert len(mapping) > 3000
 report = pyhot.remap(mapping)
 assert report["unresolved"] == 0, report
 # What C code holds in variables of its own is counted, not rewritten: of asyncio, to 3.11.
+# Seen by others, too: CPython's own traversal of all that the collector knows.
+ids = set(map(id, mapping))
+found = [type(o).__name__ for o in gc.get_objects() if o is not mapping
+         for referent in gc.get_referents(o) if id(referent) in ids]
+assert len(found) <= report["left"], (found, report)
 held = report["unaccounted"] + sum(entry["count"] for entry in report["held"])
 assert held <= (12 if sys.version_info < (3, 12) else 2), report
 left = sum(sys.getrefcount(old) - LOOKED_AT for old in mapping)

@@ -133,6 +133,28 @@ assert n > 30
     assert len(reports) == 1 or not dry_run, output
 
 
+def test_a_miscounted_reference_is_unaccounted(any_python, tmp_path):
+    """A build that forgets to count one of those that it moves: the old object's accounts agree,
+    the new one's do not."""
+    agent = os.environ.get("PYHOT_FAULTS_BINARY")
+    if not agent:
+        pytest.skip("no $PYHOT_FAULTS_BINARY: not built")
+    harness.run_script(any_python, """
+import os, sys
+sys.path.insert(0, %r)
+import pyhot
+def old(): pass
+def new(): pass
+def other(): pass
+holder = [old, (old,), {old: old}, [other]]
+assert pyhot.remap({old: new})["unaccounted"] == 0
+os.environ["PYHOT_MISCOUNT"] = "1"
+report = pyhot.remap({other: new})
+assert report["unaccounted"] == 1 and report["unresolved"] == 0, report
+os._exit(0)  # a count is wrong
+""" % os.path.dirname(agent), tmp_path)
+
+
 SWEEP = """
 library = ctypes.PyDLL(sys.argv[1])
 library.fail.argtypes = [ctypes.c_long, ctypes.c_long]

@@ -344,8 +344,13 @@ int remap_commit(struct remap *r)
 {
     uint64_t start = now_ns();
     struct progress at = {0};
+    size_t n_graves;
 
     emit_progress("commit", 0, 0);
+    if (ledger_note(r) < 0) {
+        remap_resume_collector(r);
+        return -1;
+    }
     for (; at.writer < N_WRITERS; at.writer++) {
         if (commit_writer(r, &at) < 0) {
             undo(r, at);
@@ -353,7 +358,9 @@ int remap_commit(struct remap *r)
             return -1;
         }
     }
+    n_graves = r->n_graves;
     finish(r);
+    r->miscounted = ledger_compare(r, n_graves);
     r->committed = true;
     r->commit_ns = now_ns() - start;
     return 0;
@@ -411,7 +418,7 @@ static int verify(struct remap *r)
     for (size_t i = 0; i < r->n_keys; i++)
         if (check_key(r, i) < 0)
             return -1;
-    r->unaccounted = ledger_unaccounted(r);
+    r->unaccounted = ledger_unaccounted(r) + r->miscounted;
     return 0;
 }
 

@@ -34,6 +34,7 @@ struct key {
     size_t roots;        /* those of them that are rewritten */
     size_t held;         /* by a C holder known by name */
     size_t rewritten;    /* references that commit moves */
+    size_t uncounted;    /* of these, words that hold no reference count of their own */
     size_t left;         /* left on purpose (code constants, frames on old code) */
     size_t unresolved;   /* visited, no writer */
 };
@@ -88,13 +89,15 @@ struct remap {
     size_t n_edges, cap_edges;
     PyObject **excluded;
     size_t n_excluded, cap_excluded;
-    struct heap *heap; /* all objects of the scan; heap.c */
+    struct growths *growths; /* ledger.c */
+    struct heap *heap;       /* all objects of the scan; heap.c */
     struct word_log *log;
     struct fields *fields; /* field.c */
     struct chunk *chunks;  /* remap_alloc */
     bool migrate, resolved, committed;
     bool paused, collector_was_on; /* the collector */
     size_t objects_scanned, referrers, references_rewritten, unresolved, unaccounted;
+    size_t miscounted; /* see ledger_compare */
     size_t
         left; /* on purpose, of all keys but code: what the old itself holds, frames' functions */
     size_t frame_roots, array_roots, holder_roots; /* rewritten by frames.c, ... */

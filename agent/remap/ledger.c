@@ -1,7 +1,9 @@
 #include "ledger.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "../cpython/gc_objects.h"
 #include "../cpython/introspect.h"
 #include "../cpython/refcount.h"
 
@@ -38,6 +40,100 @@ size_t ledger_unaccounted(const struct remap *r)
 
         if (residual > 0 && !r->keys[i].is_code)
             sum += (size_t)residual;
+    }
+    return sum;
+}
+
+/* --- the new objects */
+
+/* A new object and its count before the commit. */
+struct growth {
+    PyObject *object;
+    Py_ssize_t before, moved, buried;
+};
+
+struct growths {
+    struct growth *items; /* by address */
+    size_t n;
+};
+
+static int by_object(const void *a, const void *b)
+{
+    uintptr_t x = (uintptr_t)((const struct growth *)a)->object;
+    uintptr_t y = (uintptr_t)((const struct growth *)b)->object;
+
+    return (x > y) - (x < y);
+}
+
+static struct growth *growth_of(const struct growths *g, PyObject *object)
+{
+    const struct growth wanted = {.object = object};
+
+    return bsearch(&wanted, g->items, g->n, sizeof wanted, by_object);
+}
+
+int ledger_note(struct remap *r)
+{
+    struct growths *g = remap_alloc(r, sizeof *g);
+    size_t n = 0;
+
+    if (!g || !(g->items = remap_alloc(r, (r->n_keys + 1) * sizeof *g->items)))
+        return -1;
+    for (size_t i = 0; i < r->n_keys; i++)
+        g->items[i].object = r->keys[i].new_;
+    qsort(g->items, r->n_keys, sizeof *g->items, by_object);
+    for (size_t i = 0; i < r->n_keys; i++)
+        if (!n || g->items[n - 1].object != g->items[i].object)
+            g->items[n++].object = g->items[i].object;
+    for (size_t i = 0; i < n; i++)
+        g->items[i].before = refcount_of(g->items[i].object);
+    g->n = n;
+    r->growths = g;
+    return 0;
+}
+
+static int count_buried(PyObject *o, void *arg)
+{
+    struct growth *growth = growth_of(arg, o);
+
+    if (growth)
+        growth->buried++;
+    return 0;
+}
+
+/* The bases and MRO that a class had: rewritten like all tuples, beside the new ones, and gone when
+ * the remap is over. */
+static void count_graves(const struct remap *r, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        PyObject *o = r->graves[i];
+
+        count_buried(o, r->growths);
+        if (gc_has_head(o) && type_of(o)->tp_traverse)
+            type_of(o)->tp_traverse(o, count_buried, r->growths);
+    }
+}
+
+size_t ledger_compare(const struct remap *r, size_t n_graves)
+{
+    const struct growths *g = r->growths;
+    size_t sum = 0;
+
+    if (r->migrated)
+        return 0;
+    for (size_t i = 0; i < r->n_keys; i++) {
+        const struct key *k = &r->keys[i];
+
+        growth_of(g, k->new_)->moved += (Py_ssize_t)(k->rewritten + k->roots - k->uncounted);
+    }
+    count_graves(r, n_graves);
+    for (size_t i = 0; i < g->n; i++) {
+        const struct growth *it = &g->items[i];
+        Py_ssize_t off = refcount_of(it->object) - it->before - it->moved - it->buried;
+
+        /* Code is not in the accounts, see ledger_unaccounted. */
+        if (!refcount_immortal(it->object) && type_of(it->object) != &PyCode_Type)
+            sum += (size_t)(off < 0 ? -off : off);
     }
     return sum;
 }

@@ -124,20 +124,41 @@ static int stored_commit(struct remap *r, struct edge *e)
     return remap_reserve_stores(r, s->n);
 }
 
-static size_t write_fields(struct remap *r, const struct stored *s, const struct key *k)
+#ifdef PYHOT_FAULTS
+/* PYHOT_MISCOUNT in the tracee's environment: the next reference that moves is not counted. */
+static bool miscounts(void)
+{
+    bool now = getenv("PYHOT_MISCOUNT") != NULL;
+
+    unsetenv("PYHOT_MISCOUNT");
+    return now;
+}
+#else
+static bool miscounts(void)
+{
+    return false;
+}
+#endif
+
+static size_t write_fields(struct remap *r, const struct stored *s, struct key *k)
 {
     size_t written = 0;
 
     for (size_t i = 0; i < s->n; i++) {
         uintptr_t tag = *s->fields[i] - (uintptr_t)k->old;
 
-        if (tag >= 8) /* two referrers led to the same word */
+        if (tag >= 8) { /* two referrers led to the same word */
+            k->uncounted++;
             continue;
+        }
         remap_store(r, s->fields[i], (uintptr_t)k->new_ + tag);
         written++;
-        if (tag & 1) /* a reference that is not counted */
+        if (tag & 1) { /* a reference that is not counted */
+            k->uncounted++;
             continue;
-        Py_IncRef(k->new_);
+        }
+        if (!miscounts())
+            Py_IncRef(k->new_);
         Py_DecRef(k->old);
     }
     return written;
