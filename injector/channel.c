@@ -19,6 +19,7 @@ enum {
     MAX_LINE = 64 << 20, /* a report can be long; without an end it is not ours */
     POLL_MS = 50,
     END_MS = 1000,
+    PATIENCE_MS = 5000, /* with a change that has begun, when the time is over */
 };
 
 volatile int channel_interrupted;
@@ -158,11 +159,11 @@ static struct error *cancelled(const struct target *target, uint32_t was)
     if (channel_interrupted)
         return error_new(EXIT_DEADLINE, "interrupted", "interrupted; process %d is unchanged", pid);
     if (was == PYHOT_WAITING)
-        return error_hint(error_new(EXIT_DEADLINE, "gil-busy",
-                                    "process %d did not let go of the GIL in time; it is unchanged",
-                                    pid),
-                          "a thread in it is in a long call that keeps the GIL; try again with a "
-                          "longer --timeout");
+        return error_hint(
+            error_new(EXIT_DEADLINE, "gil-busy",
+                      "process %d did not let the agent begin in time; it is unchanged", pid),
+            "a thread in it is in a long call that keeps the GIL, or the reload of another "
+            "pyhot has not ended there; try again with a longer --timeout");
     return error_hint(
         error_new(EXIT_DEADLINE, "deadline",
                   "the agent in process %d was not done in time; the process is unchanged", pid),
@@ -199,11 +200,25 @@ static struct error *stopped_meanwhile(const struct target *target)
     int pid = (int)target->pid;
     if (proc_stat(target->pid, &stat) || stat.state != 'T')
         return NULL;
-    return error_hint(error_new(EXIT_CANNOT_ATTACH, "stopped-meanwhile",
+    return error_hint(error_new(EXIT_REPORT_LOST, "stopped-meanwhile",
                                 "process %d was stopped (T) while it was being changed; the change "
                                 "will be completed when it is continued",
                                 pid),
                       "kill -CONT %d", pid);
+}
+
+/* Nobody can say how long a hook of the program takes, or how long a cgroup is frozen. */
+static struct error *not_finished(const struct target *target)
+{
+    int pid = (int)target->pid;
+    return error_hint(
+        error_new(EXIT_REPORT_LOST, "not-finished",
+                  "the change of process %d has begun, but has not ended in time; it "
+                  "goes on by itself and there will be no report",
+                  pid),
+        "a hook of the module (__pyhot_after__) may take long, or the process is frozen; "
+        "later `pyhot list-stale %d` tells what is loaded",
+        pid);
 }
 
 /* A process that ends closes its descriptors a moment before its end can be seen. */
@@ -244,17 +259,25 @@ struct error *channel_read(struct injection *injection, const struct target *tar
 {
     struct reader reader = {
         .injection = injection, .target = target, .progress = progress, .arg = arg};
+    uint64_t now, over_ns = 0;
     uint32_t was;
 
     *result = NULL;
     fault_point("listening");
     while (!turn(&reader)) {
-        if (!channel_interrupted && monotonic_ns() < deadline_ns)
+        now = monotonic_ns();
+        if (!channel_interrupted && now < deadline_ns)
             continue;
+        if (!over_ns)
+            over_ns = now;
         reader.error =
             cancel(injection->request, &was) ? cancelled(target, was) : stopped_meanwhile(target);
         if (!reader.error && was == PYHOT_COMMITTING)
             reader.error = replaced_meanwhile(target);
+        /* A debugger's user may hold it for as long as they like. */
+        if (!reader.error && was == PYHOT_COMMITTING && !target->debugger &&
+            now - over_ns >= PATIENCE_MS * UINT64_C(1000000))
+            reader.error = not_finished(target);
         if (reader.error)
             break;
     }

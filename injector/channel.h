@@ -14,8 +14,8 @@ typedef void (*channel_progress)(const char *phase, uint64_t done, uint64_t tota
  *
  * When `deadline_ns` passes or a SIGINT/SIGTERM came (channel_interrupted): moves the request to
  * CANCELLED if it has not begun to commit, and says so (EXIT_DEADLINE, "target unchanged"); if it
- * has, goes on waiting for the end, which is near unless the target was stopped meanwhile: that is
- * an error that says so.  The target's death is an error of its own. */
+ * has, goes on waiting for the end, for five seconds at most, and not while the target is stopped:
+ * errors (EXIT_REPORT_LOST) that say so.  The target's death is an error of its own. */
 struct error *channel_read(struct injection *, const struct target *, uint64_t deadline_ns,
                            channel_progress, void *arg, struct json_object **result)
     __attribute__((warn_unused_result));

@@ -14,7 +14,7 @@ enum exit_status {
     EXIT_DEADLINE = 4, /* deadline passed; target unchanged */
     EXIT_REFERENCES_LEFT = 5,
     EXIT_STALE = 6,       /* list-stale --exit-code: something is stale */
-    EXIT_REPORT_LOST = 7, /* done, but the report could not be written to stdout */
+    EXIT_REPORT_LOST = 7, /* done, or begun and not to be undone, but there is no report */
 };
 
 struct error {

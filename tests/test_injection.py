@@ -300,6 +300,23 @@ def test_ctrl_z(start, any_python, faults_binary, place):
     finally:
         pyhot.kill()
     assert pyhot.returncode == 0, errors
+def test_a_hook_that_does_not_end(start, any_python):
+    target = start(any_python, {"mod.py": MOD % 1,
+                                "app.py": "import time\nimport mod, probe\nprobe.ready()\n"
+                                          "while True:\n    time.sleep(0.1)\n"})
+    target.edit("mod.py", MOD % 2 + """
+import os, time
+def __pyhot_after__(old):
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+""")
+    done = target.attach("mod", "--timeout=0.5")
+    assert done.returncode == 7, done
+    assert done.report["error"]["code"] == "not-finished", done.report
+    done = target.attach("mod", "--timeout=0.5")
+    assert done.returncode == 4 and "unchanged" in done.report["error"]["message"], done.report
+    target.edit("go", "")
+    target.wait_eval("mod.answer() == 2")
     target.check_unharmed()
 
 

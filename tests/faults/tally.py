@@ -28,7 +28,7 @@ class Tally:
             self.done += 1
             self.stop_us.append(done.report["time"]["stop_us"])
             return True
-        if done.returncode in (3, 4):
+        if done.returncode in (3, 4, 7):  # 7: done, or sure to be, without a report
             error = done.report["error"]
             self.refused[error["code"]] += 1
             self.examples.setdefault(error["code"], error["message"])
