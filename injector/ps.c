@@ -62,9 +62,9 @@ static bool is_other(const struct error *error, const char *command)
 {
     static const char *const not_looked_into[] = {
         "permission", "traced", "stopped", "zombie", "wrong-machine", "unreadable-file", "in-gdb"};
-    static const char *const certain[] = {"not-python", "kernel-thread",   "not-a-process",
-                                          "self",       "no-such-process", "process-ended",
-                                          "read-memory"};
+    static const char *const certain[] = {"not-python",  "kernel-thread",   "not-a-process",
+                                          "self",        "no-such-process", "process-ended",
+                                          "read-memory", "shares-memory"};
 
     for (size_t i = 0; i < sizeof(certain) / sizeof(*certain); i++)
         if (!strcmp(error->code, certain[i]))

@@ -276,6 +276,7 @@ static void rehearse(struct safepoint *safepoint, const struct thread *thread)
     memset(&registers, 0, sizeof registers);
     arch_set_ip_sp(&registers, thread->ip, thread->sp);
     (void)judge_stack(safepoint, &registers, &walk);
+    safepoint->obstacle[0] = '\0'; /* it was no try */
 }
 
 static struct error *stopped_target(const struct tracee *tracee)
@@ -348,6 +349,11 @@ static struct error *try_round(struct safepoint *safepoint, unsigned round, stru
         const struct thread *thread = &threads[(skip + i) % n];
         if (monotonic_ns() >= deadline_ns)
             break;
+        if (thread->rank == THREAD_UNSTOPPABLE && !safepoint->obstacle[0])
+            (void)unsafe(safepoint,
+                         "an uninterruptible wait (state D: a disk, a vfork, a frozen "
+                         "cgroup) of thread %d",
+                         (int)thread->tid);
         if (thread->rank == THREAD_UNSTOPPABLE ||
             (safepoint->forbidden && seccomp_is_on(thread->tid)))
             continue;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/kcmp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -107,6 +108,22 @@ static struct error *check_stopped(const struct target *target, const struct pro
                       "continue it: kill -CONT %d", target->pid);
 }
 
+/* Between vfork(2), as subprocess uses it, and execve a child runs in the memory of its parent,
+ * which waits.  What we put there would be the parent's, and our thread would be gone with that
+ * execve. */
+static struct error *check_memory(const struct target *target, const struct proc_stat *stat)
+{
+    pid_t parent = (pid_t)stat->parent;
+
+    if (syscall(SYS_kcmp, target->pid, parent, KCMP_VM, 0, 0))
+        return NULL; /* its own, or this kernel does not tell */
+    return error_hint(error_new(EXIT_CANNOT_ATTACH, "shares-memory",
+                                "process %d (%s) still runs in the memory of process %d, which "
+                                "started it (vfork)",
+                                target->pid, target->command, parent),
+                      "attach to that one: %d", parent);
+}
+
 static struct error *check_machine(const struct target *target)
 {
     char path[64];
@@ -163,7 +180,7 @@ static struct error *look(struct target *target, bool may_be_traced)
     target->command = strdup(stat.command);
     if (!target->command)
         return error_new(EXIT_CANNOT_ATTACH, "out-of-memory", "out of memory");
-    if ((error = check_kind(target, &stat, &status)))
+    if ((error = check_kind(target, &stat, &status)) || (error = check_memory(target, &stat)))
         return error;
     if (status.tracer && !may_be_traced && (error = target_explain_tracer(target)))
         return error;
@@ -318,7 +335,7 @@ struct error *target_threads(const struct target *target, pid_t **tids, size_t *
  * lower file system for an overlay before Linux 6.8, stat that of the overlay. */
 static int open_same_file(const char *path, const struct mapping *mapping)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a FIFO by now */
     struct stat stat;
 
     if (fd < 0)

@@ -80,7 +80,7 @@ static bool is_passed_over(const struct error *error)
 {
     static const char *const codes[] = {"not-python",    "not-loaded",      "zombie",
                                         "process-ended", "no-such-process", "kernel-thread",
-                                        "self"};
+                                        "self",          "shares-memory"};
 
     for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++)
         if (!strcmp(error->code, codes[i]))

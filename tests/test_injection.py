@@ -6,6 +6,7 @@ its build of the C library can get wrong for itself."""
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -318,6 +319,44 @@ def __pyhot_after__(old):
     target.edit("go", "")
     target.wait_eval("mod.answer() == 2")
     target.check_unharmed()
+
+
+VFORK = r"""
+#include <unistd.h>
+void vfork_and_wait(const char *path)
+{
+    if (vfork() == 0) {
+        while (access(path, F_OK))
+            usleep(10000);
+        _exit(0);
+    }
+}
+"""
+
+
+def test_vfork(start, any_python, tmp_path):
+    """The parent cannot be stopped; the child is in the memory of the parent."""
+    (tmp_path / "vfork.c").write_text(VFORK)
+    library = tmp_path / "vfork.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "vfork.c"], check=True)
+    target = start(any_python, {
+        "mod.py": MOD % 1,
+        "app.py": "import ctypes, os, time\nimport mod\n"
+                  "library = ctypes.CDLL(%r)\n"
+                  "os.write(int(os.environ['PROBE_OUT']), b'READY\\n')\n"
+                  "library.vfork_and_wait(b'go')\nos.mkdir('woke')\ntime.sleep(1000)\n"
+                  % str(library)})
+    harness.wait_for(lambda: harness.proc_status(target.pid)["State"][0] == "D", "the vfork")
+    child = int(Path("/proc/%d/task/%d/children" % (target.pid, target.pid)).read_text())
+    target.edit("mod.py", MOD % 2)
+    done = harness.run_pyhot("attach", child, "mod")
+    assert done.returncode == 3 and done.report["error"]["code"] == "shares-memory", done.report
+    done = target.attach("mod", "--tree", "--timeout=0.5", json_report=False)
+    assert done.returncode == 4 and "uninterruptible wait" in done.stderr, done
+    assert str(child) not in done.stderr, done
+    target.edit("go", "")
+    harness.wait_for(lambda: os.path.isdir(target.path("woke")), "the vfork has ended")
+    assert target.reload("mod")["modules"][0]["result"] == "reloaded"
 
 
 # In a pid namespace of its own, where the next number can be chosen.
