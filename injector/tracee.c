@@ -22,6 +22,9 @@
 
 enum { SYSCALL_TRAP = SIGTRAP | 0x80 }; /* PTRACE_O_TRACESYSGOOD */
 
+/* What PTRACE_SEIZE is given also when the deadline is as near as that, or past. */
+#define MIN_SEIZE_NS 20000000
+
 /* A SIGCHLD can be lost to a queue that holds one of each; never sleep longer than this. */
 #define MAX_SLEEP_NS 5000000
 #define SPIN_NS      50000
@@ -90,13 +93,14 @@ static int seize(pid_t tid, long options, uint64_t deadline_ns)
 {
     struct sigaction expire = {.sa_handler = expire_seize}, before;
     struct itimerval timer = {.it_interval = {0, 0}}, off = {.it_interval = {0, 0}};
-    uint64_t now = monotonic_ns(), left_us = deadline_ns > now ? (deadline_ns - now) / 1000 : 0;
+    uint64_t now = monotonic_ns(), least_ns = now + MIN_SEIZE_NS;
+    uint64_t left_us = ((deadline_ns > least_ns ? deadline_ns : least_ns) - now) / 1000;
     volatile int errnum = ETIMEDOUT;
     sigset_t alarm, mask;
     char state;
 
     timer.it_value.tv_sec = (time_t)(left_us / 1000000);
-    timer.it_value.tv_usec = (suseconds_t)(left_us % 1000000 + 1);
+    timer.it_value.tv_usec = (suseconds_t)(left_us % 1000000);
     sigemptyset(&alarm);
     sigaddset(&alarm, SIGALRM);
     sigaction(SIGALRM, &expire, &before);
@@ -132,6 +136,7 @@ struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid, uint64_t
     enum { TRIES = 8 };
     long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC;
     int errnum = 0;
+    bool late = false;
 
     tracee->pid = pid;
     tracee->tid = tid;
@@ -144,8 +149,12 @@ struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid, uint64_t
             return NULL;
         }
         errnum = errno;
-        if (errnum == ETIMEDOUT)
+        if (errnum == ETIMEDOUT &&
+            late) /* once may be ourselves: stopped, or without a processor */
             return in_execve(tracee);
+        late = errnum == ETIMEDOUT;
+        if (late)
+            continue;
         if (errnum == ESRCH) {
             *result = TRACEE_THREAD_ENDED;
             return NULL;
@@ -277,10 +286,10 @@ struct error *tracee_interrupt(struct tracee *tracee, uint64_t deadline_ns)
     if (wait_for_event(tracee, wanted, PTRACE_CONT, deadline_ns)) {
         tracee->stopped_at = 0;
         return error_hint(error_new(EXIT_DEADLINE, "not-stopped",
-                                    "thread %d of process %d could not be stopped in time: it is "
-                                    "in an uninterruptible wait",
+                                    "thread %d of process %d did not stop in time",
                                     (int)tracee->tid, (int)tracee->pid),
-                          "see /proc/%d/task/%d/stack for what it waits for; try again later",
+                          "nothing was changed; if it is in an uninterruptible wait (state D), "
+                          "/proc/%d/task/%d/stack tells for what",
                           (int)tracee->pid, (int)tracee->tid);
     }
     if (tracee->state == TRACEE_INTERRUPTED)
