@@ -224,6 +224,8 @@ struct error *target_explain_eperm(const struct target *target)
     if (proc_status(0, &us) || proc_status(target->pid, &them))
         return error_new(EXIT_CANNOT_ATTACH, "process-ended", "process %d (%s) has ended",
                          target->pid, target->command);
+    if (yama_scope() >= 3) /* no capability helps, so no other remedy is to be tried first */
+        return explain_yama(target, 3);
     if (in_other_user_namespace(target) && !has_cap(us.effective, CAP_SYS_PTRACE))
         return error_hint(error_new(PERMISSION,
                                     "process %d (%s) is in another user namespace than pyhot",
@@ -233,8 +235,6 @@ struct error *target_explain_eperm(const struct target *target)
                           target->pid);
     if (!has_cap(us.effective, CAP_SYS_PTRACE))
         return explain_unprivileged(target, &them, &us);
-    if (yama_scope() >= 3)
-        return explain_yama(target, 3);
     if (user_namespace(target->pid) != user_namespace(getpid()))
         return error_hint(error_new(PERMISSION,
                                     "process %d (%s) is in another user namespace, where pyhot's "
