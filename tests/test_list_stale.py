@@ -438,6 +438,27 @@ print([m for m in modules if m["state"] != "fresh" or m["compared_with"] != "obj
     assert output == "[]\n[]\n"
 
 
+def test_a_module_of_thousands_of_definitions(any_python, run_script):
+    """Nothing is looked for among all others for each of them: it would take minutes."""
+    output = run_script(any_python, PRELUDE + r'''
+sys.dont_write_bytecode = True
+def source(number, first=""):
+    return first + "".join("def f%d(): return %d\n" % (n, n + number) for n in range(2000)) + (
+        "TABLE = {}\n" + "".join("TABLE[%d] = lambda x: x + %d\n" % (n, n) for n in range(3000)))
+write("large", source(0), 1e9)
+import large
+kept = [value for name, value in vars(large).items() if name[0] == "f"]
+write("large", source(0, "# a comment\n"), 1e9 + 60)
+print(changes("large"))
+write("large", source(1), 1e9 + 120)
+module, = pyhot.stale("large")["modules"]
+print(len(module["changes"]))
+importlib.reload(large)
+print(len(pyhot.stale("large", objects=True)["objects"]))
+''')
+    assert output == "('fresh', True, [])\n2000\n2000\n"
+
+
 def test_nothing_in_the_target_changes(python, run_script):
     """Modules, attributes, caches, objects, descriptors, warnings: all as before."""
     output = run_script(python, PRELUDE + r'''

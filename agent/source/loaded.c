@@ -90,6 +90,16 @@ static int collect_codes(PyObject *codes, PyObject *code, bool identical)
     return status;
 }
 
+PyObject *code_set(PyObject *code)
+{
+    PyObject *codes = PySet_New(NULL);
+
+    if (codes && collect_codes(codes, code, false) == 0)
+        return codes;
+    Py_DecRef(codes);
+    return NULL;
+}
+
 static int contains(PyObject *codes, PyObject *code, bool identical)
 {
     PyObject *key = key_of(code, identical);

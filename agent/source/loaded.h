@@ -24,6 +24,9 @@ PyObject *cached_current_code(PyObject *module, const struct source *source);
  * NULL without an exception.  The GIL is held throughout, the file is read under it. */
 PyObject *loaded_guess(PyObject *name, PyObject *module);
 
+/* New set of a module's code and all within it. */
+PyObject *code_set(PyObject *code);
+
 /* From now on `code` is what module `name` was loaded from.  0, or -1 with an exception. */
 int loaded_remember(PyObject *name, PyObject *code);
 

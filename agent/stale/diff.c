@@ -10,37 +10,53 @@
 
 /* --- the list of changes */
 
+int comparison_init(struct comparison *comparison)
+{
+    *comparison = (struct comparison){.changes = PyList_New(0), .names = PyDict_New()};
+    return comparison->changes && comparison->names ? 0 : -1;
+}
+
+void comparison_clear(struct comparison *comparison)
+{
+    Py_DecRef(comparison->changes);
+    Py_DecRef(comparison->names);
+}
+
+/* Notes the name, and "C", "f" and "f.<locals>" for "C.m" and "f.<locals>.g". */
+static int note_name(struct comparison *comparison, PyObject *name)
+{
+    const char *text = PyUnicode_AsUTF8(name), *dot = text;
+    int result = text ? PyDict_SetItem(comparison->names, name, Py_True) : -1;
+
+    while (result == 0 && (dot = strchr(dot, '.'))) {
+        PyObject *holder = PyUnicode_FromStringAndSize(text, dot++ - text);
+        if (!holder)
+            result = -1;
+        else if (!dict_lookup(comparison->names, holder))
+            result = PyDict_SetItem(comparison->names, holder, Py_False);
+        Py_DecRef(holder);
+    }
+    return result;
+}
+
 int changes_add(struct comparison *comparison, PyObject *name, const char *change, const char *kind)
 {
     PyObject *entry;
     int result;
 
-    for (Py_ssize_t i = 0; i < PyList_Size(comparison->changes); i++) {
-        PyObject *other = dict_get(PyList_GetItem(comparison->changes, i), "name");
-        if (PyUnicode_Compare(other, name) == 0)
-            return 0;
-    }
+    if (dict_lookup(comparison->names, name) == Py_True)
+        return 0;
     entry = Py_BuildValue("{s:O,s:s,s:s}", "name", name, "change", change, "kind", kind);
     result = entry ? PyList_Append(comparison->changes, entry) : -1;
     Py_DecRef(entry);
-    return result;
+    return result == 0 ? note_name(comparison, name) : result;
 }
 
 /* Is `name` in the list, or something within it?  "" is the module. */
 static bool is_reported(const struct comparison *comparison, PyObject *name)
 {
-    Py_ssize_t length, n = PyList_Size(comparison->changes);
-    const char *text = PyUnicode_AsUTF8AndSize(name, &length);
-
-    for (Py_ssize_t i = 0; text && i < n; i++) {
-        PyObject *other = dict_get(PyList_GetItem(comparison->changes, i), "name");
-        const char *reported = PyUnicode_AsUTF8(other);
-        if (length == 0 || (reported && strncmp(reported, text, (size_t)length) == 0 &&
-                            (reported[length] == '\0' || reported[length] == '.')))
-            return true;
-    }
-    PyErr_Clear();
-    return false;
+    return PyUnicode_GetLength(name) == 0 ? PyList_Size(comparison->changes) > 0
+                                          : dict_lookup(comparison->names, name) != NULL;
 }
 
 /* --- definitions */

@@ -12,9 +12,14 @@
 struct binding;
 
 struct comparison {
-    PyObject *changes; /* list of {"name","change","kind"}, appended to; the caller's */
+    PyObject *changes; /* list of {"name","change","kind"}, in the order found */
+    PyObject *names;   /* dict: True for their names, False for what holds them only */
     bool lines_moved;  /* equal code on other lines was found */
 };
+
+/* 0, or -1 with an exception; comparison_clear in either case. */
+int comparison_init(struct comparison *);
+void comparison_clear(struct comparison *);
 
 /* Compares `loaded`, the module code that the module was made by, with `disk`, the module code
  * that its source compiles to.  0, or -1 with an exception. */

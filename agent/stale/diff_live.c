@@ -9,6 +9,7 @@
 #include "diff.h"
 #include "live.h"
 #include "source/initialiser.h"
+#include "source/loaded.h"
 
 struct live {
     PyObject *dict;         /* of the module; borrowed */
@@ -17,26 +18,39 @@ struct live {
     struct definitions new_;
     struct comparison *comparison;
     struct comparison doubts; /* differences that may have come about at run time */
-    bool set_at_run_time;     /* any name of the module may have been */
+    PyObject *disk_codes;     /* set: all code in `disk` */
+    PyObject *searched;       /* a list of codes, borrowed, and where the next is likely */
+    Py_ssize_t next;
+    bool set_at_run_time; /* any name of the module may have been */
 };
 
 /* --- functions */
 
 /* Is one of `codes` (NULL: none) the same as `code`?  `moved` is set if none of those is on the
- * same lines. */
-static int find_same(PyObject *codes, PyObject *code, bool *moved)
+ * same lines.  A table of thousands of lambdas is met in the order of the source, more or less. */
+static int find_same(struct live *live, PyObject *codes, PyObject *code, bool *moved)
 {
+    Py_ssize_t n = codes ? PyList_Size(codes) : 0, first = codes == live->searched ? live->next : 0;
+    int exists = n ? PySet_Contains(live->disk_codes, code) : 0;
     bool found = false;
 
-    for (Py_ssize_t i = 0; codes && i < PyList_Size(codes); i++) {
+    for (Py_ssize_t i = first; exists >= 0 && i < first + n; i++) {
         bool lines = false;
-        int same = stale_same_code(code, PyList_GetItem(codes, i), &lines);
-        if (same < 0 || (same && !lines))
+        int same = stale_same_code(code, PyList_GetItem(codes, i % n), &lines);
+        if (same < 0)
             return same;
+        if (same) {
+            live->searched = codes;
+            live->next = i % n + 1;
+        }
+        if (same && !lines)
+            return 1;
         found |= same;
+        if (found && !exists)
+            break;
     }
     *moved |= found;
-    return found;
+    return exists < 0 ? -1 : found;
 }
 
 /* Code made by exec (dataclasses, namedtuple, attrs) is not of the source. */
@@ -88,12 +102,12 @@ static int is_in_source(struct live *live, PyObject *qualname, PyObject *code)
 {
     PyObject *name = stale_code_name(code);
     bool elsewhere;
-    int same = name ? find_same(dict_lookup(live->new_.by_qualname, qualname), code,
+    int same = name ? find_same(live, dict_lookup(live->new_.by_qualname, qualname), code,
                                 &live->comparison->lines_moved)
                     : -1;
 
     if (same == 0)
-        same = find_same(dict_lookup(live->new_.by_name, name), code, &elsewhere);
+        same = find_same(live, dict_lookup(live->new_.by_name, name), code, &elsewhere);
     Py_DecRef(name);
     return same;
 }
@@ -430,12 +444,13 @@ int stale_compare_live(PyObject *module, PyObject *disk, struct comparison *comp
         .dict = PyModule_GetDict(module),
         .disk = disk,
         .comparison = comparison,
-        .doubts.changes = PyList_New(0),
         /* One that put an object of its own in its place (celery, pygments). */
         .set_at_run_time = type_of(module) != &PyModule_Type,
     };
-    int result = live.doubts.changes ? definitions_of(disk, &live.new_) : -1;
+    int result = comparison_init(&live.doubts);
 
+    live.disk_codes = result == 0 ? code_set(disk) : NULL;
+    result = live.disk_codes ? definitions_of(disk, &live.new_) : -1;
     if (result == 0)
         result = read_functions(&live);
     if (result == 0)
@@ -444,7 +459,8 @@ int stale_compare_live(PyObject *module, PyObject *disk, struct comparison *comp
         result = compare_all_names(&live);
     if (result == 0)
         result = add_doubts(&live);
-    Py_DecRef(live.doubts.changes);
+    comparison_clear(&live.doubts);
+    Py_DecRef(live.disk_codes);
     definitions_clear(&live.old);
     definitions_clear(&live.new_);
     return result;

@@ -186,11 +186,11 @@ static int search_heap(struct heap_search *search)
 
 /* --- names that the source defines more than once */
 
-static bool is_ambiguous(const struct generation *generation)
+static bool is_ambiguous(const struct generation *generation, PyObject *sources)
 {
     PyObject *qualname = is_type(generation->old) ? class_qualname(generation->old)
                                                   : function_qualname(generation->old);
-    bool ambiguous = qualname && name_count_in_source(generation->module, qualname) > 1;
+    bool ambiguous = qualname && name_count_in_source(sources, generation->module, qualname) > 1;
 
     Py_DecRef(qualname);
     return ambiguous;
@@ -213,6 +213,7 @@ static int by_name(const void *a, const void *b)
 int generations_find(struct generations *found, PyObject *modules)
 {
     struct heap_search search = {.found = found, .modules = modules};
+    PyObject *sources;
     size_t kept = 0;
     bool was_on;
     int result;
@@ -222,14 +223,16 @@ int generations_find(struct generations *found, PyObject *modules)
         return -1;
     result = search_heap(&search);
     collector_resume(was_on);
-    if (result < 0)
+    sources = result == 0 ? PyDict_New() : NULL;
+    if (!sources)
         return -1;
     for (size_t i = 0; i < found->n; i++) {
-        if (is_ambiguous(&found->items[i]))
+        if (is_ambiguous(&found->items[i], sources))
             drop(&found->items[i]);
         else
             found->items[kept++] = found->items[i];
     }
+    Py_DecRef(sources);
     found->n = kept;
     if (kept)
         qsort(found->items, kept, sizeof *found->items, by_name);

@@ -168,23 +168,40 @@ PyObject *other_function(PyObject *value, PyObject *code, PyObject *module, PyOb
 
 /* --- in the source */
 
-Py_ssize_t name_count_in_source(PyObject *module_name, PyObject *qualname)
+/* The definitions in the module's source, by qualified name; empty where it cannot be read.  New
+ * reference, or NULL without an exception. */
+static PyObject *read_definitions(PyObject *module_name)
 {
-    PyObject *module = dict_lookup(PyImport_GetModuleDict(), module_name), *codes;
+    PyObject *module = dict_lookup(PyImport_GetModuleDict(), module_name), *names;
     struct source source = {0};
-    struct codes both = {0};
+    struct codes codes = {0};
     struct definitions definitions = {0};
-    Py_ssize_t n = 1;
 
     if (module && source_read(&source, module_name, module) == 0 && source.state == SOURCE_READ &&
-        codes_read_disk(module, &source, &both) == 0 &&
-        definitions_of(both.disk, &definitions) == 0) {
-        codes = dict_lookup(definitions.by_qualname, qualname);
-        n = codes ? PyList_Size(codes) : 1;
-    }
+        codes_read_disk(module, &source, &codes) == 0)
+        definitions_of(codes.disk, &definitions);
     PyErr_Clear();
+    names = definitions.by_qualname;
+    Py_IncRef(names);
     definitions_clear(&definitions);
-    codes_clear(&both);
+    codes_clear(&codes);
     source_clear(&source);
+    return names ? names : PyDict_New();
+}
+
+Py_ssize_t name_count_in_source(PyObject *sources, PyObject *module_name, PyObject *qualname)
+{
+    PyObject *names = dict_lookup(sources, module_name), *codes;
+    Py_ssize_t n = 1;
+
+    if (names)
+        Py_IncRef(names);
+    else if ((names = read_definitions(module_name)))
+        PyDict_SetItem(sources, module_name, names);
+    codes = names ? dict_lookup(names, qualname) : NULL;
+    if (codes)
+        n = PyList_Size(codes);
+    PyErr_Clear();
+    Py_DecRef(names);
     return n;
 }

@@ -43,7 +43,8 @@ void look_within(struct within *, PyObject *object);
 PyObject *other_function(PyObject *value, PyObject *code, PyObject *module, PyObject *qualname);
 
 /* How often the source of the module defines the name; 1 where it cannot be read.  The GIL is
- * released while the source is read. */
-Py_ssize_t name_count_in_source(PyObject *module_name, PyObject *qualname);
+ * released while the source is read.  `sources` is a dict, empty at first, that keeps what was read
+ * for the next question. */
+Py_ssize_t name_count_in_source(PyObject *sources, PyObject *module_name, PyObject *qualname);
 
 #endif

@@ -176,7 +176,7 @@ static PyObject *resolve_name(PyObject *code, PyObject *dict)
     return top;
 }
 
-int old_code_name(PyObject *code, PyObject *globals, PyObject **name)
+int old_code_name(PyObject *code, PyObject *globals, PyObject *sources, PyObject **name)
 {
     PyObject *module = dict_get(globals, "__name__"), *dict = module_dict(module);
     PyObject *qualname = NULL;
@@ -185,7 +185,7 @@ int old_code_name(PyObject *code, PyObject *globals, PyObject **name)
     if (dict)
         qualname =
             cpython_minor() >= 11 ? resolve_name(code, dict) : search_module(code, module, dict);
-    if (qualname && name_count_in_source(module, qualname) == 1) {
+    if (qualname && name_count_in_source(sources, module, qualname) == 1) {
         *name = PyUnicode_FromFormat("%U.%U", module, qualname);
         result = *name ? 1 : -1;
     }

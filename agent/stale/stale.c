@@ -82,8 +82,7 @@ static int inspect(PyObject *name, PyObject *module, struct module_report *repor
     struct source source = {0};
     int result = source_read(&source, name, module);
 
-    report->comparison.changes = PyList_New(0);
-    if (result == 0 && report->comparison.changes) {
+    if (comparison_init(&report->comparison) == 0 && result == 0) {
         report->file = source.file;
         Py_IncRef(report->file);
         snprintf(report->why, sizeof report->why, "%s", source.why);
@@ -101,7 +100,7 @@ static int inspect(PyObject *name, PyObject *module, struct module_report *repor
 static void report_clear(struct module_report *report)
 {
     Py_DecRef(report->file);
-    Py_DecRef(report->comparison.changes);
+    comparison_clear(&report->comparison);
 }
 
 /* Is the name in sys.modules only another one for a module that is there under its own, as

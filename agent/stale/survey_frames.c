@@ -45,17 +45,19 @@ static PyObject *old_function_of(const struct survey *survey, PyObject *code)
 
 int survey_report_frames(struct survey *survey)
 {
-    int result = 0;
+    PyObject *sources = PyDict_New();
+    int result = sources ? 0 : -1;
 
     for (size_t i = 0; result == 0 && i < survey->frames.n; i++) {
         const struct running_frame *frame = &survey->frames.items[i];
         PyObject *name = old_function_of(survey, frame->code);
-        if (!name && old_code_name(frame->code, frame->globals, &name) < 0)
-            return -1;
-        if (name)
+        if (!name && old_code_name(frame->code, frame->globals, sources, &name) < 0)
+            result = -1;
+        else if (name)
             result = report_frame(survey, frame, name);
         Py_DecRef(name);
     }
+    Py_DecRef(sources);
     return result;
 }
 

@@ -150,10 +150,11 @@ static PyObject *read_codes(void)
     return NULL;
 }
 
-static int judge(PyObject *old, PyObject *key, PyObject *code, PyObject *globals)
+static int judge(PyObject *old, PyObject *sources, PyObject *key, PyObject *pair)
 {
+    PyObject *code = PyTuple_GetItem(pair, 0), *globals = PyTuple_GetItem(pair, 1);
     PyObject *module = dict_get(globals, "__name__"), *name = NULL, *found = NULL;
-    int result = module ? old_code_name(code, globals, &name) : 0;
+    int result = module ? old_code_name(code, globals, sources, &name) : 0;
 
     if (result == 1) {
         found = PyTuple_Pack(3, name, module, code);
@@ -166,12 +167,14 @@ static int judge(PyObject *old, PyObject *key, PyObject *code, PyObject *globals
 
 PyObject *suspended_codes(void)
 {
-    PyObject *codes = read_codes(), *old = codes ? PyDict_New() : NULL, *key, *pair;
+    PyObject *codes = read_codes(), *old = codes ? PyDict_New() : NULL;
+    PyObject *sources = old ? PyDict_New() : NULL, *key, *pair;
     Py_ssize_t position = 0;
-    int result = old ? 0 : -1;
+    int result = sources ? 0 : -1;
 
     while (result == 0 && PyDict_Next(codes, &position, &key, &pair))
-        result = judge(old, key, PyTuple_GetItem(pair, 0), PyTuple_GetItem(pair, 1));
+        result = judge(old, sources, key, pair);
+    Py_DecRef(sources);
     Py_DecRef(codes);
     if (result == 0)
         return old;

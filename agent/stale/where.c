@@ -7,11 +7,11 @@
 
 /* {"function","file","line","old"}: `old` is the qualified name of the function that has other code
  * now, or None.  New reference. */
-static PyObject *describe(const struct running_frame *frame)
+static PyObject *describe(const struct running_frame *frame, PyObject *sources)
 {
     PyObject *name = NULL, *entry = NULL;
 
-    if (old_code_name(frame->code, frame->globals, &name) >= 0)
+    if (old_code_name(frame->code, frame->globals, sources, &name) >= 0)
         entry = Py_BuildValue("{s:O,s:O,s:l,s:O}", "function", frame->function, "file", frame->file,
                               "line", frame->line, "old", name ? name : Py_None);
     Py_DecRef(name);
@@ -36,8 +36,8 @@ static PyObject *begin_thread(PyObject *threads, const struct running_frame *fra
 
 static int add_threads(PyObject *threads, const struct running_frames *running)
 {
-    PyObject *frames = NULL;
-    int result = 0;
+    PyObject *sources = PyDict_New(), *frames = NULL;
+    int result = sources ? 0 : -1;
 
     for (size_t i = 0; result == 0 && i < running->n; i++) {
         const struct running_frame *frame = &running->items[i];
@@ -46,11 +46,12 @@ static int add_threads(PyObject *threads, const struct running_frames *running)
             Py_DecRef(frames);
             frames = begin_thread(threads, frame);
         }
-        PyObject *entry = frames ? describe(frame) : NULL;
+        PyObject *entry = frames ? describe(frame, sources) : NULL;
         result = entry ? PyList_Append(frames, entry) : -1;
         Py_DecRef(entry);
     }
     Py_DecRef(frames);
+    Py_DecRef(sources);
     return result;
 }
 
