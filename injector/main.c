@@ -18,7 +18,8 @@ const char *argp_program_version = "pyhot 1.0";
 const char *argp_program_bug_address;
 
 static const struct command *const commands[] = {
-    &command_attach, &command_list_stale, &command_ps, &command_watch, &command_where,
+    &command_attach, &command_list_stale, &command_loaded_modules,
+    &command_ps,     &command_watch,      &command_where,
 };
 
 static const size_t n_commands = sizeof(commands) / sizeof(*commands);
@@ -72,7 +73,8 @@ static char *filter_help(int key, const char *text, void *input)
         return (char *)text;
     fputs("Commands:\n", out);
     for (size_t i = 0; i < n_commands; i++)
-        fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
+        if (commands[i]->summary)
+            fprintf(out, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(out, "\n%s", text);
     fclose(out);
     return list;

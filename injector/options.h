@@ -44,15 +44,15 @@ struct options {
 
 struct command {
     const char *name;
-    const char *summary; /* for `pyhot --help` */
+    const char *summary; /* for `pyhot --help`; NULL: not listed there */
     const struct argp *argp;
     /* Prints its own report; an error is printed by main. */
     struct error *(*run)(const struct options *, enum exit_status *);
 };
 
 /* One to a file of that name. */
-extern const struct command command_attach, command_list_stale, command_ps, command_watch,
-    command_where;
+extern const struct command command_attach, command_list_stale, command_loaded_modules, command_ps,
+    command_watch, command_where;
 
 /* --json, --timeout, -q, -v, --color: a child of every sub-command's argp, whose
  * input is the struct options.  tree_options: these, --tree and --via. */

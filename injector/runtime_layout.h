@@ -66,6 +66,25 @@ static inline const struct runtime_layout *runtime_layout(int minor)
     return NULL;
 }
 
+/* The main interpreter's dict of modules, from the pointer in _PyRuntime on, and where the text of
+ * an ASCII str is; the same in all micro versions. */
+struct modules_layout {
+    unsigned main;    /* _PyRuntime.interpreters.main */
+    unsigned modules; /* PyInterpreterState.modules, from 3.12 on .imports.modules */
+    unsigned text;    /* sizeof(PyASCIIObject) */
+};
+
+static inline const struct modules_layout *modules_layout(int minor)
+{
+    static const struct modules_layout layouts[] = {
+        [8] = {40, 56, 48},     [9] = {40, 856, 48},    [10] = {40, 856, 48},
+        [11] = {48, 888, 48},   [12] = {48, 944, 40},   [13] = {640, 7656, 40},
+        [14] = {816, 7688, 40}, [15] = {944, 7592, 40},
+    };
+
+    return minor >= 8 && minor <= 15 ? &layouts[minor] : NULL;
+}
+
 /* Of an int in _PyRuntime that is not 0 while a signal's Python handler is still to be run by the
  * main thread: ceval.signals_pending (pycore_ceval.h, pycore_runtime.h), from 3.12 on
  * signals.is_tripped (pycore_signal.h).  0: not known. */

@@ -481,23 +481,19 @@ def drive(job):
 
 # ---- The commands ----
 
-MAX_DEPTH = 3
-
-
 def module_names():
-    """Modules whose source is below the process's working directory.  Which of them are loaded
-    only the process could tell, and completion must run nothing in it."""
-    top = "/proc/%d/cwd/" % gdb.selected_inferior().pid
-    names = {"__main__"}
-    for directory, folders, files in os.walk(top):
-        package = [part for part in directory[len(top):].split("/") if part]
-        folders[:] = [name for name in folders if name.isidentifier()
-                      and name != "__pycache__" and len(package) < MAX_DEPTH]
-        for name in files:
-            stem, suffix = os.path.splitext(name)
-            if suffix == ".py" and stem.isidentifier():
-                names.add(".".join(package + ([] if stem == "__init__" else [stem])))
-    return sorted(names - {""})
+    """The modules that are loaded.  pyhot reads them from outside: completion must run nothing in
+    the process, and a line that is being typed is no place for an error."""
+    pid = gdb.selected_inferior().pid
+    if not pid:
+        return []
+    try:
+        done = subprocess.run([pyhot_path(), "loaded-modules", str(pid)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              universal_newlines=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired, gdb.GdbError):
+        return []
+    return sorted(done.stdout.split())
 
 
 def complete_module(text, word):
@@ -508,6 +504,7 @@ def complete_module(text, word):
     typed = text.split(" ")[-1]
     fixed = len(typed) - len(word)
     return [name[fixed:] for name in module_names() if name.startswith(typed)]
+
 
 class Pyhot(gdb.Command):
     """Hot-reload Python modules in the process that is being debugged, see docs/gdb.md of pyhot.

@@ -1,5 +1,6 @@
 """pyhot inside gdb: scripts/pyhot-gdb.py in a real gdb, on real targets."""
 
+import ast
 import contextlib
 import os
 import queue
@@ -313,13 +314,21 @@ def test_process_that_is_no_python():
         process.wait()
 
 
-def test_help_and_completion(any_python, start):
-    target = start(any_python, dict(FILES, **{"shop/__init__.py": "", "shop/cart.py": ""}))
+def test_help_and_completion(python, start):
+    """What is offered is what the process has loaded; a name that lies below its folder is not."""
+    target = start(python, dict(FILES, **{"shop/__init__.py": "", "shop/cart.py": "",
+                                          "shop/cash.py": "", "mod2.py": "",
+                                          "app.py": "import shop.cart\n" + APP}))
+    loaded = set(target.eval("[name for name, module in __import__('sys').modules.items() "
+                             "if module and all(part.isidentifier() for part in name.split('.'))]"))
     output = gdb("help pyhot", "complete pyhot attach mo", "complete pyhot attach shop.c",
-                 pid=target.pid)
+                 "python print(sorted(module_names()))", pid=target.pid, before=sysroot(python))
     assert "pyhot attach -- " in output and "pyhot list-stale -- " in output, output
-    assert "\npyhot attach mod\n" in output, output
-    assert "\npyhot attach shop.cart\n" in output, output
+    assert "\npyhot attach mod\npyhot attach shop.cart\n" in output, output
+    offered = next(line for line in output.splitlines() if line.startswith("['__future__")
+                   or line.startswith("['__main__"))
+    assert set(ast.literal_eval(offered)) == loaded
+    target.check_unharmed()
 
 
 def test_program_started_under_gdb(any_python, tmp_path):

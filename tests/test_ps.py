@@ -163,3 +163,16 @@ def test_a_refusal_stays_a_refusal_when_its_report_is_lost(pyhot):
     with open("/dev/full", "w") as full:
         done = run_with_stdout(full, "attach", str(gone.pid), "mod", "--json")
     assert done.returncode == 3
+
+
+def test_a_shell_completes_the_modules_that_are_loaded(any_python, start):
+    target = start(any_python, dict(FILES, **{"shop/__init__.py": "", "shop/cart.py": "",
+                                              "shop/cash.py": "",
+                                              "app.py": "import shop.cart\n" + FILES["app.py"]}))
+    script = ("source %s; COMP_WORDS=(pyhot attach %d sho); COMP_CWORD=3; _pyhot; "
+              "echo ${COMPREPLY[@]}" % (harness.REPO / "scripts/completions/pyhot.bash", target.pid))
+    path = os.path.dirname(harness.pyhot_path()) + os.pathsep + os.environ["PATH"]
+    done = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, text=True,
+                          env=dict(os.environ, PATH=path))
+    assert sorted(done.stdout.split()) == ["shop", "shop.cart"]
+    target.check_unharmed()

@@ -57,10 +57,7 @@ _pyhot()
         COMPREPLY=($(compgen -W "$(pyhot ps --quiet --color=never 2>/dev/null |
             awk '/^ *[0-9]/ && $3 ~ /^[0-9]/ { print $1 }')" -- "$cur"))
     elif [[ ${words[1]} != where ]]; then
-        # Modules are Python files below the process's directory.
-        COMPREPLY=($(compgen -W "__main__ $(cd "/proc/$pid/cwd" 2>/dev/null &&
-            find . -maxdepth 4 -name '[a-zA-Z_]*.py' 2>/dev/null |
-            sed 's,^\./,,; s,/__init__\.py$,,; s,\.py$,,; s,/,.,g')" -- "$cur"))
+        COMPREPLY=($(compgen -W "$(pyhot loaded-modules "$pid" 2>/dev/null)" -- "$cur"))
     fi
 } &&
     complete -F _pyhot pyhot

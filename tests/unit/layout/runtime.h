@@ -5,14 +5,28 @@
 #include "internal/pycore_pystate.h"
 #define FINALIZING finalizing
 #else
+#include "internal/pycore_interp.h"
 #include "internal/pycore_runtime.h"
 #define FINALIZING _finalizing
+#endif
+#if MINOR >= 12
+#define MODULES imports.modules
+#else
+#define MODULES modules
 #endif
 #if MINOR >= 14
 #include "internal/pycore_debug_offsets.h"
 #endif
 
-#elif MINOR <= 12
+#else
+
+VALUE("_PyRuntime.interpreters.main", modules_layout(MINOR)->main,
+      offsetof(_PyRuntimeState, interpreters.main))
+VALUE("PyInterpreterState.modules", modules_layout(MINOR)->modules,
+      offsetof(PyInterpreterState, MODULES))
+VALUE("sizeof(PyASCIIObject)", modules_layout(MINOR)->text, sizeof(PyASCIIObject))
+
+#if MINOR <= 12
 
 #if MINOR <= 11
 VALUE("signal noted", runtime_signal_noted_offset(MINOR),
@@ -59,6 +73,8 @@ SUPPORT(pending_call, debugger_pending_call)
 SUPPORT(script_path, debugger_script_path)
 SUPPORT(script_path_size, debugger_script_path_size)
 #undef SUPPORT
+#endif
+
 #endif
 
 #endif
