@@ -164,6 +164,7 @@ exec "$@"
 @pytest.mark.parametrize("scope, root, told, remedy", [
     (1, False, "1 (only a parent may trace)", "run pyhot as root (sudo), or: sudo sysctl"),
     (2, False, "2 (only root may trace)", "run pyhot as root (sudo)"),
+    (3, False, "3 (nobody may trace until the next boot)", "in /etc/sysctl.d and reboot"),
     (3, True, "3 (nobody may trace until the next boot)", "in /etc/sysctl.d and reboot"),
 ])
 def test_yama(any_python, start, within, tmp_path, scope, root, told, remedy):

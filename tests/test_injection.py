@@ -301,6 +301,9 @@ def test_ctrl_z(start, any_python, faults_binary, place):
     finally:
         pyhot.kill()
     assert pyhot.returncode == 0, errors
+    target.check_unharmed()
+
+
 def test_a_hook_that_does_not_end(start, any_python):
     target = start(any_python, {"mod.py": MOD % 1,
                                 "app.py": "import time\nimport mod, probe\nprobe.ready()\n"
