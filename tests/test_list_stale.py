@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -500,32 +501,91 @@ print((after["objects"] - before["objects"]) - (before["objects"] - first["objec
     assert output == "{}\nCounter()\n"
 
 
-def test_nothing_changes_when_it_fails_or_is_killed(start, python):
-    faults = os.environ.get("PYHOT_FAULTS_BINARY")
-    target = start_shop(start, python)
-    target.exec("""
-import gc, linecache, sys
+SNAPSHOT = """
+import gc, linecache, sys, warnings
 def snapshot():
     gc.collect()
     return (sorted(sys.modules), sorted(linecache.cache), sys.getrefcount(shop.total),
             sys.getrefcount(shop.Handler), sorted(vars(shop)), gc.isenabled(), gc.get_threshold(),
-            sys.gettrace(), gc.get_freeze_count())
-""")
+            sys.gettrace(), gc.get_freeze_count(), len(warnings.filters))
+"""
+
+
+def start_stale_shop(start, python, **files):
+    """The shop, stale and looked at once, and its snapshot."""
+    target = start(python, {"app.py": PROGRAM, "shop.py": SHOP % 1, **files})
+    target.exec(SNAPSHOT)
     target.edit("shop.py", SHOP % 2)
     list_stale(target, "--objects")  # what is made once is made
-    before = target.eval("repr(snapshot())")
+    return target, target.eval("repr(snapshot())")
+
+
+def test_nothing_changes_when_it_fails(start, python):
+    target, before = start_stale_shop(start, python)
     done = harness.run_pyhot("list-stale", target.pid, "nowhere")
     assert (done.returncode, done.report["error"]["code"]) == (3, "not-loaded")
     done = harness.run_pyhot("list-stale", target.pid, "--objects", "--timeout", "0.001")
     assert done.returncode in (0, 4)
-    for place in ("stopped", "go", "listening") if faults else ():
-        killed = subprocess.run([faults, "list-stale", str(target.pid), "--objects"],
-                                env=dict(os.environ, PYHOT_FAULT=place), stdin=subprocess.DEVNULL,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        assert killed.returncode == -signal.SIGKILL, (place, killed.returncode)
     assert stale_names(list_stale(target).report) == ["shop"]
     assert target.eval("repr(snapshot())") == before
     target.check_unharmed()
+
+
+@pytest.mark.parametrize("place", ["stopped", "go", "listening"])
+def test_nothing_changes_when_it_is_killed_at(start, any_python, place):
+    faults = os.environ.get("PYHOT_FAULTS_BINARY")
+    if not faults:
+        pytest.skip("$PYHOT_FAULTS_BINARY is not a pyhot built with make FAULTS=1")
+    target, before = start_stale_shop(start, any_python)
+    killed = subprocess.run([faults, "list-stale", str(target.pid), "--objects"],
+                            env=dict(os.environ, PYHOT_FAULT=place), stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert killed.returncode == -signal.SIGKILL
+    assert stale_names(list_stale(target).report) == ["shop"]
+    assert target.eval("repr(snapshot())") == before
+    target.check_unharmed()
+
+
+INSTANTS = [step * 0.006 for step in range(16)]
+MANY = {"package/m%d.py" % n: SOURCE for n in range(60)}
+IMPORT_MANY = "import importlib\nfor n in range(60): importlib.import_module('package.m%d' % n)"
+
+
+def begin_list_stale(target, instant):
+    process = subprocess.Popen(harness.pyhot_command() + ["list-stale", str(target.pid), "--objects"],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    time.sleep(instant)
+    return process
+
+
+def test_nothing_changes_when_it_is_killed_at_any_instant(start, any_python):
+    target, before = start_stale_shop(start, any_python, **MANY)
+    target.exec(IMPORT_MANY)
+    for name in MANY:
+        target.edit(name, SOURCE.replace("LIMIT = 5", "LIMIT = '\\d'"))  # warns
+    list_stale(target, "--objects")
+    before = target.eval("repr(snapshot())")
+    for instant in INSTANTS:
+        process = begin_list_stale(target, instant)
+        process.kill()
+        process.communicate()
+        assert target.eval("1 + 1") == 2
+    harness.wait_for(lambda: target.eval("repr(snapshot())") == before, "all as it was")
+    assert len(stale_names(list_stale(target).report)) == 61
+    target.check_unharmed()
+
+
+def test_the_process_is_killed_while_it_looks(start, any_python):
+    for instant in INSTANTS[::3]:
+        target = start(any_python, {"app.py": PROGRAM, "shop.py": SHOP % 1, **MANY})
+        target.exec(IMPORT_MANY)
+        process = begin_list_stale(target, instant)
+        target.kill()
+        _, said = process.communicate(timeout=harness.DEADLINE)
+        assert process.returncode in (0, 3), said
+        if process.returncode:
+            assert "ended" in said and len(said.splitlines()) <= 2, said
 
 
 def test_the_first_look_imports_nothing(python, run_script):
