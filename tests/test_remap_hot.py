@@ -173,3 +173,54 @@ def test_specialised_code(python, run_script):
 def test_jit(python, run_script):
     if "no JIT" in run_script(python, HOT, "jit", env={"PYTHON_JIT": "1"}):
         pytest.skip("this interpreter has no JIT, or it cannot be turned on")
+
+
+# While a trace is being recorded: at which iteration that is differs by version and build.
+RECORDING = """
+import sys
+import pyhot
+
+SOURCE = '''
+class Old:
+    rate = name = "old"
+    def value(self): return "old"
+    @property
+    def text(self): return "old"
+    def __add__(self, other): return self
+class New:
+    text = rate = name = "new"
+    def value(self): return "new"
+    def __add__(self, other): return self
+def old(): return "old"
+def new(): return "new"
+def loop(n, at, do):
+    x = Old()
+    for i in range(n):
+        got = old(), x.value(), x.text, Old.rate, (x + x).name, type(x).name, Old().name
+        if i == at:
+            do()
+    return got
+'''
+
+if not (hasattr(sys, "_jit") and sys._jit.is_enabled()):
+    print("no JIT")
+    sys.exit()
+held = []
+for at in [10, 1000] + list(range(3985, 4010)) + list(range(4090, 4100)):
+    names, reports = {}, []
+    exec(SOURCE, names)
+    mapping = {names["Old"]: names["New"], names["old"]: names["new"]}
+    before = names["loop"](1, -1, None)
+    after = names["loop"](at + 6000, at, lambda: reports.append(pyhot.remap(mapping)))
+    assert set(before) == {"old"} and set(after) == {"new"}, (at, before, after)
+    report, = reports
+    assert report["unresolved"] == report["unaccounted"] == 0, (at, report)
+    held += [h["where"] for h in report["held"]]
+assert set(held) <= {"trace that the JIT is recording"}, held
+assert held or sys.version_info < (3, 15), "met none"
+"""
+
+
+def test_jit_while_it_records(python, run_script):
+    if "no JIT" in run_script(python, RECORDING, env={"PYTHON_JIT": "1"}):
+        pytest.skip("this interpreter has no JIT, or it cannot be turned on")

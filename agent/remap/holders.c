@@ -14,6 +14,7 @@
 #include "../cpython/descr.h"
 #include "../cpython/frame.h"
 #include "../cpython/introspect.h"
+#include "../cpython/jit.h"
 #include "../cpython/statics.h"
 #include "../cpython/version.h"
 #include "frames.h"
@@ -225,6 +226,24 @@ static int look_at_thread_states(struct remap *r)
     return 0;
 }
 
+static int look_at_recorded(uintptr_t word, void *arg)
+{
+    struct remap *r = arg;
+    ptrdiff_t key = word ? keys_find(r, (PyObject *)word) : -1;
+
+    return key < 0 ? 0 : add_holder(r, (uint32_t)key, NULL, "trace that the JIT is recording");
+}
+
+static int look_at_traces(struct remap *r)
+{
+    PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    int result = 0;
+
+    for (; thread && result == 0; thread = PyThreadState_Next(thread))
+        result = jit_recorded_words(thread, look_at_recorded, r);
+    return result;
+}
+
 static int look_at_static_word(const struct static_word *word, void *arg)
 {
     struct remap *r = arg;
@@ -262,6 +281,8 @@ int holders_scan(struct remap *r)
     if (frame_layout_known() && frames_each(r, look_at_stack, NULL) < 0)
         return -1;
     if (any_residual(r) && untraversed_objects(r, add_holder) < 0)
+        return -1;
+    if (any_residual(r) && look_at_traces(r) < 0)
         return -1;
     /* The whole interpreter state is read for these, and all static data. */
     if (any_residual(r) && look_at_audit_hooks(r) < 0)
