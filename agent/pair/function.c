@@ -33,6 +33,15 @@ static bool closure_has_class(const struct pairing *pairing, PyObject *function)
     return false;
 }
 
+/* Those of singledispatch have the table of what the source registers, which is no state, and
+ * what was looked up in it, which is void. */
+static bool is_of_functools(PyObject *function)
+{
+    PyObject *name = dict_get(PyFunction_GetGlobals(function), "__name__");
+
+    return name && is_str(name) && str_is(name, "functools");
+}
+
 static int pair_functions(const struct scope *scope, PyObject *old, PyObject *new_)
 {
     PyObject *old_code = PyFunction_GetCode(old), *new_code = PyFunction_GetCode(new_);
@@ -48,9 +57,10 @@ static int pair_functions(const struct scope *scope, PyObject *old, PyObject *ne
     if (is_ours(scope->pairing, old) && is_ours(scope->pairing, new_) &&
         pair_code_objects(scope, old_code, new_code) < 0)
         return -1;
-    keep_state = scope->unchanged || closure_has_class(scope->pairing, old)
-                     ? program_same(old_code, new_code)
-                     : 0;
+    keep_state =
+        (scope->unchanged || closure_has_class(scope->pairing, old)) && !is_of_functools(new_)
+            ? program_same(old_code, new_code)
+            : 0;
     if (keep_state < 0 || pair_cells(scope, old, new_, keep_state) < 0 ||
         pair_tuples(scope, PyFunction_GetDefaults(old), PyFunction_GetDefaults(new_)) < 0)
         return -1;
