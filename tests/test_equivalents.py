@@ -196,6 +196,66 @@ FUNCTIONS = [
         assert (area(1), area(""), area(1.5)) == ("int2", "str", "any2")
         assert report["remap"]["unaccounted"] == 0
         '''),
+    case("singledispatch_with_another_registration", '''
+        import functools
+        @functools.singledispatch
+        def kind(x):
+            return "object"
+        @kind.register(int)
+        def _(x):
+            return "int"
+        {{@kind.register(str)||@kind.register(list)}}
+        def {{_||of_list}}(x):
+            return "{{str||list}}"
+        class K:
+            @functools.singledispatchmethod
+            def m(self, x):
+                return "object"
+            {{@m.register(int)||@m.register(str)}}
+            def _(self, x):
+                return "{{int||str}}"
+        ''', "from mod import kind, K; k = K(); kind('a'), kind([]), k.m(1), k.m('a'), k.m([])", '''
+        assert [kind(x) for x in (1, "a", [], 1.0)] == ["int", "object", "list", "object"]
+        assert [k.m(x) for x in (1, "a", [])] == ["object", "str", "object"]
+        assert sorted(t.__name__ for t in kind.registry) == ["int", "list", "object"], kind.registry
+        '''),
+    case("arguments_of_a_decorator_of_what_is_imported_elsewhere", {"a.py": """
+        from mod import word
+        # {{old||new}}
+        """, "mod.py": """
+        import functools
+        def tagged(tag):
+            def decorate(fn):
+                @functools.wraps(fn)
+                def wrapper(*args):
+                    return tag, fn(*args)
+                return wrapper
+            return decorate
+        {{||@tagged("outer")}}
+        @tagged("{{old||inner}}")
+        def word():
+            return "{{old||new}}"
+        """}, "import a; from mod import word; held = [word]", '''
+        assert word() == ("outer", ("inner", "new")) and a.word is word is held[0], word()
+        '''),
+    case("attribute_of_a_function_that_moved", {"a.py": """
+        {{def f(): return 1||}}
+        {{f.tag = "old"||}}
+        """, "mod.py": """
+        {{||def f(): return 2}}
+        {{||f.tag = "new"}}
+        """}, "import a, mod; held = a.f; a.f.by_others = 3", '''
+        assert held is mod.f and (held(), held.tag, held.by_others) == (2, "new", 3), held.tag
+        '''),
+    case("other_branch_of_a_condition", '''
+        if {{True||False}}:
+            def name():
+                return "first"
+        else:
+            def name():
+                return "second"
+        ''', "from mod import name; held = [name]",
+         "import mod; assert name() == 'second' and held[0] is name is mod.name, name()"),
     case("singledispatch_with_registrations_of_others", '''
         from functools import singledispatch
         @singledispatch

@@ -220,6 +220,11 @@ static int pair_data_name(const struct scope *scope, PyObject *name, PyObject *o
     return take_name(scope, name, old, new_, follows || imported);
 }
 
+static bool is_import(const struct binding *binding)
+{
+    return binding && binding->kind == BINDS_IMPORT;
+}
+
 static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
 {
     struct module_pair *module = scope->module;
@@ -240,7 +245,7 @@ static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
     }
     if (new_ == was)
         return 0; /* bound in a branch that did not run; somebody changed it meanwhile */
-    if (binding && binding->kind == BINDS_IMPORT) {
+    if (is_import(binding)) {
         /* A definition that moved to another module of the transaction is still the same. */
         if (is_ours(scope->pairing, old) && is_ours(scope->pairing, new_))
             return pair_definition_name(scope, name, old, new_);
@@ -272,6 +277,21 @@ static bool is_submodule(const struct module_pair *module, PyObject *name, PyObj
     return is;
 }
 
+/* Pairs what this module made with what the other one makes now under the same name. */
+static int pair_in_other(const struct scope *scope, struct module_pair *other, PyObject *name,
+                         PyObject *old, PyObject *new_)
+{
+    struct scope there = *scope;
+    int same;
+
+    there.module = other;
+    there.new_ = &scope->pairing->new_bodies[other - scope->pairing->modules];
+    there.name = name;
+    same = scope->old ? body_same(scope->old, there.new_, name) : 0;
+    there.unchanged = same == 1;
+    return same < 0 ? -1 : pair_values(&there, old, new_);
+}
+
 /* A definition that is gone here and new in another module of the transaction has moved. */
 static int pair_moved(const struct scope *scope, PyObject *name, PyObject *old)
 {
@@ -285,7 +305,7 @@ static int pair_moved(const struct scope *scope, PyObject *name, PyObject *old)
 
         if (other != scope->module && new_ && !dict_lookup(other->before, name) &&
             pairing_module(pairing, new_) == other && type_of(old) == type_of(new_))
-            return pair_values(scope, old, new_);
+            return pair_in_other(scope, other, name, old, new_);
     }
     return 0;
 }
@@ -320,34 +340,69 @@ static int remove_names(const struct scope *scope)
     return 0;
 }
 
-static int pair_names(const struct scope *scope)
+static int pair_names(const struct scope *scope, bool imports)
 {
     PyObject *name, *new_;
     Py_ssize_t at = 0;
 
     while (PyDict_Next(scope->module->new_dict, &at, &name, &new_)) {
-        if (is_str(name) && pair_name(scope, name, new_) < 0)
+        if (is_str(name) && is_import(body_binding(scope->new_, name)) == imports &&
+            pair_name(scope, name, new_) < 0)
             return -1;
     }
-    return remove_names(scope);
+    return 0;
 }
 
-static int pair_module(struct pairing *pairing, size_t i)
+static struct scope module_scope(struct pairing *pairing, size_t i)
 {
     struct module_pair *module = &pairing->modules[i];
-    struct scope scope = {
+
+    return (struct scope){
         .pairing = pairing,
         .module = module,
         .old = module->old_code ? &pairing->old_bodies[i] : NULL,
         .new_ = &pairing->new_bodies[i],
     };
+}
+
+static int pair_module(struct pairing *pairing, size_t i)
+{
+    struct module_pair *module = &pairing->modules[i];
+    struct scope scope = module_scope(pairing, i);
 
     if (remap_add(pairing->remap, module->new_dict, module->old_dict) < 0)
         return -1;
     if (module->shadow && module->shadow != module->module &&
         remap_add(pairing->remap, module->shadow, module->module) < 0)
         return -1;
-    return pair_names(&scope);
+    return pair_names(&scope, false);
+}
+
+/* Once the modules that make them are done: only there is known whether a definition changed. */
+static int pair_imports(struct pairing *pairing, size_t i)
+{
+    struct scope scope = module_scope(pairing, i);
+
+    return pair_names(&scope, true) < 0 ? -1 : remove_names(&scope);
+}
+
+/* Of several functions of one name, in the branches of a condition for instance, another one may
+ * run now: what has no function in its place is the one that the name has. */
+static int pair_left_over(struct pairing *pairing, size_t i)
+{
+    struct scope scope = module_scope(pairing, i);
+    PyObject *name, *new_;
+    Py_ssize_t at = 0;
+
+    while (PyDict_Next(scope.module->new_dict, &at, &name, &new_)) {
+        PyObject *old = is_str(name) ? dict_lookup(scope.module->old_dict, name) : NULL;
+
+        if (old && old != new_ && body_binds(scope.new_, name) &&
+            is_one_of_many(&scope, name, old, new_) && !remap_get(pairing->remap, old) &&
+            !pairing_origin(pairing, new_) && pair_values(&scope, old, new_) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* --- the transaction */
@@ -424,9 +479,18 @@ static int pair_all(struct pairing *pairing)
         if (pair_module(pairing, i) < 0)
             return -1;
     }
-    if (pair_functions_by_place(pairing) < 0 || literal_carry_all(pairing) < 0 ||
-        doubled_remove(pairing) < 0 || merge_all(pairing) < 0 || importers_follow(pairing) < 0 ||
-        flush_edits(pairing) < 0 || identities_follow(pairing) < 0)
+    for (size_t i = 0; i < pairing->n; i++) {
+        if (pair_imports(pairing, i) < 0)
+            return -1;
+    }
+    if (pair_functions_by_place(pairing) < 0)
+        return -1;
+    for (size_t i = 0; i < pairing->n; i++) {
+        if (pair_left_over(pairing, i) < 0)
+            return -1;
+    }
+    if (literal_carry_all(pairing) < 0 || doubled_remove(pairing) < 0 || merge_all(pairing) < 0 ||
+        importers_follow(pairing) < 0 || flush_edits(pairing) < 0 || identities_follow(pairing) < 0)
         return -1;
     if (pairing->options->verbose && pair_details(pairing) < 0)
         return -1;
