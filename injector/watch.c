@@ -5,6 +5,7 @@
  * as one transaction.  Between reloads nothing of ours is in the process. */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -17,8 +18,10 @@
 #include "report.h"
 #include "text.h"
 
-/* Editors save in steps, and version control systems many files: quiet for so long is the end. */
-enum { SETTLE_MS = 100 };
+enum {
+    SETTLE_MS = 100, /* editors save in steps, and version control systems many files */
+    LOOK_MS = 1000,  /* poll misses a signal just before it, and an end where there is no pidfd */
+};
 
 struct source {
     char *module, *name; /* `name`: of the file in its folder */
@@ -120,14 +123,16 @@ static bool wait_for_save(struct watch *watch)
     bool any = false;
 
     while (!channel_interrupted) {
-        int ready = poll(fds, 2, any ? SETTLE_MS : -1);
+        int ready = poll(fds, 2, any ? SETTLE_MS : LOOK_MS);
 
         if (ready < 0 && errno != EINTR)
             return false;
         if (ready > 0 && fds[1].revents)
             return false;
-        if (ready == 0)
+        if (ready == 0 && any)
             return true;
+        if (ready == 0 && kill(watch->options->pid, 0) && errno == ESRCH)
+            return false;
         any |= take_events(watch);
     }
     return false;

@@ -1,5 +1,6 @@
 """pyhot watch: what is saved is reloaded.  --tree: in a process and in its descendants."""
 
+import os
 import signal
 import subprocess
 
@@ -19,10 +20,11 @@ def watch():
     """watch(target, *arguments): a running `pyhot watch`, ended after the test."""
     running = []
 
-    def start(target, *arguments):
+    def start(target, *arguments, env=None):
         process = subprocess.Popen(
             harness.pyhot_command() + ["watch", str(target.pid), *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=dict(os.environ, **(env or {})))
         running.append(process)
         return process
 
@@ -87,6 +89,35 @@ def test_it_says_what_was_changed_before_and_ends_with_the_process(any_python, s
     target.finish()
     assert watcher.wait(harness.DEADLINE) == 3
     assert "process %d has ended" % target.pid in watcher.stderr.read()
+
+
+# As a kernel before 5.3, or the filter of an old container, answers.
+NO_PIDFD = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/syscall.h>
+long syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+    long (*real)(long, ...) = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+    if (number != SYS_pidfd_open)
+        return real(number, a, b, c, d, e, f);
+    errno = ENOSYS;
+    return -1;
+}
+"""
+
+
+def test_it_ends_with_the_process_without_a_pidfd(any_python, start, watch, tmp_path):
+    (tmp_path / "no_pidfd.c").write_text(NO_PIDFD)
+    library = tmp_path / "no_pidfd.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "no_pidfd.c"], check=True)
+    target = start_target(start, any_python)
+    watcher = watch(target, "mod", env={"LD_PRELOAD": str(library)})
+    assert watcher.stdout.readline().startswith("watching 1 module")
+    target.kill()
+    assert watcher.wait(harness.DEADLINE) == 3
+    assert "has ended" in watcher.stderr.read()
 
 
 FORKING = """
