@@ -20,7 +20,22 @@ BLOCKED = "import probe, threading\nlock = threading.Lock()\nprobe.ready()\n" \
 # ---- A source that fails changes nothing ----
 
 TABLES = '''
-import atexit
+import atexit, collections
+
+ROUTES, INDEX, QUEUE = [], {}, collections.deque(["first"], 9)
+
+class Route:
+    def __init__(self, path, function):
+        self.path, self.target = path, (function, {"methods": [function]})
+
+def route(path):
+    def register(function):
+        ROUTES.append(Route(path, function))
+        ROUTES.append((path, function))
+        INDEX.setdefault(path, Route(path, function))
+        QUEUE.extend([function, Route(path, function), "plain " + path][:2])
+        return function
+    return register
 
 HANDLERS = {"foreign": lambda: "of tables"}
 CHAIN = []
@@ -76,6 +91,10 @@ class Session:
 def plain():
     return "old plain"
 
+@tables.route("get")
+def routed():
+    return "routed"
+
 @tables.command("run")
 def run():
     return "old run"
@@ -107,10 +126,19 @@ class Extra:
 def plain():
     return "new plain"
 
+@tables.route("get")
+def routed():
+    return "routed"
+
 @tables.command("run")
 def run():
     return "new run"
 
+@tables.route("put")
+def added():
+    return "added"
+
+@tables.route("put again")
 @tables.command("walk")
 def walk():
     return "new walk"
@@ -161,6 +189,8 @@ WHAT_MUST_STAY = """(
     sorted(sys.modules), sorted(vars(fresh)), sorted(vars(sys.modules['service'])), list(sys.path),
     [(n, id(v)) for n, v in sorted(vars(service).items()) if n != '__builtins__'],
     [(n, id(v)) for n, v in tables.HANDLERS.items()], [id(f) for f in tables.CHAIN],
+    [id(r) for r in tables.ROUTES], [(n, id(r)) for n, r in tables.INDEX.items()],
+    [id(r) for r in tables.QUEUE], tables.ROUTES[0].target[0](),
     sorted(id(k) for k in tables.KINDS), hub(), tables.HUB.greet(),
     [(n, id(c), c.function()) for n, c in tables.COMMANDS.items()],
     bool(tables.HUB), sorted(vars(tables.Hub)), sorted(vars(tables)), exits(), id(__import__),

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#include "carriers.h"
+#include "cpython/deque.h"
 #include "cpython/introspect.h"
 #include "cpython/shared_keys.h"
 #include "remap/remap.h"
@@ -13,7 +15,7 @@
 /* One thing to be done. */
 struct removal {
     PyObject *container; /* or a class, whose dict is not to be changed past it, or an instance */
-    PyObject *key;       /* of a dict, or element of a set; NULL: a list */
+    PyObject *key;       /* of a dict, or element of a set; NULL: a list or deque */
     PyObject *value;     /* what the dict had there before; NULL: the entry was not there */
 };
 
@@ -23,7 +25,18 @@ struct search {
     struct removal *found;
     size_t n, cap;
     struct pointer_set class_dicts;
+    struct pointer_set carriers;
 };
+
+static bool is_carrier(const struct search *search, PyObject *object)
+{
+    return pointer_set_has(&search->carriers, object);
+}
+
+static bool is_made(const struct search *search, PyObject *object)
+{
+    return is_birth(search->births, object) || is_carrier(search, object);
+}
 
 static int add_removal(struct search *search, PyObject *container, PyObject *key, PyObject *value)
 {
@@ -86,15 +99,15 @@ static int search_entry(struct search *search, PyObject *owner, PyObject *dict, 
     size_t n = 0, at = 0;
     PyObject *const *known;
 
-    if (!born_key && !is_birth(search->births, key) && !is_birth(search->births, value))
+    if (!is_made(search, key) && !is_made(search, value))
         return 0;
     known = contents_of(search->contents, dict, &n);
-    if (!known)
+    if (!known) /* a carrier was made since, and so was this container */
         return stray ? add_removal(search, owner, key, NULL) : 0;
     if (born_key && born_key->old)
         at =
             count(known, n, 2, born_key->old) && is_dict(dict) && !dict_lookup(dict, born_key->old);
-    else if (!is_birth(search->births, key))
+    else if (!is_made(search, key))
         at = find_value(search, known, n, key);
     if (at && !born_key && (known[at] == Py_None || contents_kept(search->contents, known[at])))
         return add_removal(search, owner, key, known[at]);
@@ -155,9 +168,10 @@ static int search_set(struct search *search, PyObject *set)
     while (status == 0 && _PySet_NextEntry(set, &position, &key, &hash)) {
         const struct birth *birth = find_birth(search->births, key);
         size_t n = 0;
-        PyObject *const *known = birth ? contents_of(search->contents, set, &n) : NULL;
+        PyObject *const *known;
 
-        if (is_stray(search->births, key) ||
+        known = birth || is_carrier(search, key) ? contents_of(search->contents, set, &n) : NULL;
+        if (is_stray(search->births, key) || (known && is_carrier(search, key)) ||
             (birth && birth->old &&
              (set_holds(set, birth->old) || (known && !count(known, n, 1, birth->old)))))
             status = add_removal(search, set, key, NULL);
@@ -177,19 +191,20 @@ static size_t count_in_list(PyObject *list, Py_ssize_t n, PyObject *object)
 }
 
 /* Is the element one too many?  Of a list that is not known, it is if its equivalent is there. */
-static bool is_surplus(const struct births *births, const struct contents *contents, PyObject *list,
-                       Py_ssize_t i)
+static bool is_surplus(const struct search *search, PyObject *list, Py_ssize_t i)
 {
     PyObject *object = PyList_GetItem(list, i);
-    const struct birth *birth = find_birth(births, object);
+    const struct birth *birth = find_birth(search->births, object);
     PyObject *const *known;
     size_t n = 0, there;
 
-    if (is_stray(births, object))
+    if (is_stray(search->births, object))
         return true;
-    if (!birth)
+    if (!birth && !is_carrier(search, object))
         return false;
-    known = contents_of(contents, list, &n);
+    known = contents_of(search->contents, list, &n);
+    if (!birth)
+        return known && !count(known, n, 1, object);
     there = count_in_list(list, PyList_Size(list), birth->old);
     if (!known)
         return there > 0;
@@ -199,7 +214,7 @@ static bool is_surplus(const struct births *births, const struct contents *conte
 static int search_list(struct search *search, PyObject *list)
 {
     for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
-        if (is_surplus(search->births, search->contents, list, i))
+        if (is_surplus(search, list, i))
             return add_removal(search, list, NULL, NULL);
     }
     return 0;
@@ -208,8 +223,71 @@ static int search_list(struct search *search, PyObject *list)
 static void remove_from_list(const struct search *search, PyObject *list)
 {
     for (Py_ssize_t i = PyList_Size(list) - 1; i >= 0; i--) {
-        if (i < PyList_Size(list) && is_surplus(search->births, search->contents, list, i))
+        if (i < PyList_Size(list) && is_surplus(search, list, i))
             PyList_SetSlice(list, i, i + 1, NULL);
+    }
+}
+
+/* --- deques: what one held is not known, but whether it was made since */
+
+struct deque_search {
+    const struct search *search;
+    PyObject *deque;
+    PyObject *wanted;    /* or NULL: any that is to go */
+    Py_ssize_t i, found; /* -1: none */
+};
+
+static int is_wanted(PyObject **item, void *arg)
+{
+    struct deque_search *look = arg;
+
+    if (*item == look->wanted)
+        look->found = look->i;
+    look->i++;
+    return look->found >= 0;
+}
+
+static int is_surplus_in_deque(PyObject **item, void *arg)
+{
+    struct deque_search *look = arg;
+    const struct birth *birth = find_birth(look->search->births, *item);
+    struct deque_search old = {.wanted = birth ? birth->old : NULL, .found = -1};
+
+    if (old.wanted)
+        deque_each(look->deque, is_wanted, &old);
+    if (old.found >= 0 || is_stray(look->search->births, *item) || is_carrier(look->search, *item))
+        look->found = look->i;
+    look->i++;
+    return look->found >= 0;
+}
+
+/* The index of the first, or -1. */
+static Py_ssize_t surplus_in_deque(const struct search *search, PyObject *deque)
+{
+    struct deque_search look = {.search = search, .deque = deque, .found = -1};
+
+    deque_each(deque, is_surplus_in_deque, &look);
+    return look.found;
+}
+
+static int search_deque(struct search *search, PyObject *deque)
+{
+    if (contents_made_since(search->contents, deque) || surplus_in_deque(search, deque) < 0)
+        return 0;
+    return add_removal(search, deque, NULL, NULL);
+}
+
+/* A subclass's own method is not asked. */
+static void remove_from_deque(const struct search *search, PyObject *deque)
+{
+    PyObject *type = loaded_attribute("collections", "deque"), *done;
+    Py_ssize_t i;
+
+    while (type && (i = surplus_in_deque(search, deque)) >= 0) {
+        done = PyObject_CallMethod(type, "__delitem__", "On", deque, i);
+        if (!done)
+            return;
+        Py_DecRef(done);
     }
 }
 
@@ -236,6 +314,8 @@ static int search_object(PyObject *object, void *arg)
         return search_list(search, object);
     if (PyType_IsSubtype(type_of(object), &PySet_Type))
         return search_set(search, object);
+    if (is_deque(object))
+        return search_deque(search, object);
     values = shared_keys_any_values(object);
     return values ? search_attributes(search, object, values) : 0;
 }
@@ -254,8 +334,10 @@ static void take_out(const struct search *search, const struct removal *removal)
 {
     PyObject *container = removal->container, *dict;
 
-    if (!removal->key) {
+    if (!removal->key && is_list(container)) {
         remove_from_list(search, container);
+    } else if (!removal->key) {
+        remove_from_deque(search, container);
     } else if (is_type(container)) {
         PyType_Type.tp_setattro(container, removal->key, removal->value);
     } else if (is_dict(container)) {
@@ -274,8 +356,10 @@ static void take_out(const struct search *search, const struct removal *removal)
 int strays_remove(const struct births *births, const struct contents *contents)
 {
     struct search search = {.births = births, .contents = contents};
-    int status = heap_visit(note_class_dict, &search);
+    int status = carriers_find(&search.carriers, births, contents);
 
+    if (status == 0)
+        status = heap_visit(note_class_dict, &search);
     if (status == 0)
         status = heap_visit(search_object, &search);
     for (size_t i = 0; i < search.n; i++) {
@@ -287,5 +371,6 @@ int strays_remove(const struct births *births, const struct contents *contents)
     }
     free(search.found);
     pointer_set_clear(&search.class_dicts);
+    pointer_set_clear(&search.carriers);
     return status;
 }
