@@ -208,11 +208,13 @@ assert len(mapping) > 3000
 report = pyhot.remap(mapping)
 assert report["unresolved"] == 0, report
 # What C code holds in variables of its own is counted, not rewritten: of asyncio, to 3.11.
-# Seen by others, too: CPython's own traversal of all that the collector knows.
+# Seen by others, too: CPython's own traversal of all that the collector knows; but not of modules,
+# as after gc.get_referents of _asyncio 3.12.1 hangs in its next collection.
 ids = set(map(id, mapping))
-found = [type(o).__name__ for o in gc.get_objects() if o is not mapping
+found = [type(o).__name__ for o in gc.get_objects() if o is not mapping and type(o) is not types.ModuleType
          for referent in gc.get_referents(o) if id(referent) in ids]
-assert len(found) <= report["left"], (found, report)
+assert len(found) <= report["left"], (found[:20], report)
+del found
 held = report["unaccounted"] + sum(entry["count"] for entry in report["held"])
 assert held <= (12 if sys.version_info < (3, 12) else 2), report
 left = sum(sys.getrefcount(old) - LOOKED_AT for old in mapping)
