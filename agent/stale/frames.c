@@ -23,8 +23,7 @@ static PyObject *thread_attribute(PyObject *identifier, const char *name)
     return value;
 }
 
-/* Its name; otherwise the identifier.  New reference. */
-static PyObject *thread_name(PyObject *identifier)
+PyObject *thread_name(PyObject *identifier)
 {
     PyObject *name = thread_attribute(identifier, "_name");
 

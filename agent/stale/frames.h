@@ -25,6 +25,10 @@ struct running_frames {
 int running_frames_read(struct running_frames *);
 void running_frames_clear(struct running_frames *);
 
+/* Of the thread with this identifier (threading.get_ident): "Thread-2", or "thread 1234" where
+ * threading does not know it.  New reference. */
+PyObject *thread_name(PyObject *identifier);
+
 /* "frame of Thread-2 in worker() line 88".  New reference. */
 PyObject *frame_title(const struct running_frame *);
 

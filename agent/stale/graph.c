@@ -315,6 +315,15 @@ struct static_search {
     uint32_t first; /* the nodes from here on are those that nothing led to */
 };
 
+static bool is_named(const struct graph *graph, const void *address)
+{
+    for (size_t i = 0; i < graph->n_named; i++) {
+        if (graph->named[i] == address)
+            return true;
+    }
+    return false;
+}
+
 static int note_static(const struct static_word *word, void *arg)
 {
     struct static_search *search = arg;
@@ -323,7 +332,7 @@ static int note_static(const struct static_word *word, void *arg)
     struct graph_root *made;
 
     if (node == GRAPH_NONE || (node < search->first && graph->nodes[node].target == GRAPH_NONE) ||
-        static_is_uncounted(word))
+        static_is_uncounted(word) || is_named(graph, word->address))
         return 0;
     root = make_root(graph, GRAPH_STATIC, name_static(word), 0);
     if (root == GRAPH_NONE || !reserve(graph, &graph->statics, graph->n_statics,

@@ -66,6 +66,8 @@ struct graph {
     size_t n_roots, cap_roots;
     struct graph_static *statics; /* of targets, and of what only C code leads to */
     size_t n_statics, cap_statics;
+    const void *named[64]; /* addresses of static variables that are roots by another name */
+    size_t n_named;
     struct graph_target *targets;
     size_t n_targets, cap_targets;
     uint32_t *target_table;

@@ -321,7 +321,7 @@ static int survey_all(struct survey *survey)
         return codes && !PyErr_Occurred() ? 0 : -1;
     }
     emit_progress("holders", 0, 0);
-    survey_read_atexit(survey);
+    survey_read_outside(survey);
     result = collector_pause(&was_on);
     if (result == 0) {
         result = search(survey);
@@ -350,7 +350,7 @@ PyObject *stale_objects(PyObject **graph)
     drawing_clear(&survey.drawing);
     running_frames_clear(&survey.frames);
     generations_clear(&survey.generations);
-    Py_DecRef(survey.atexit);
+    survey_clear_outside(&survey);
     return survey.report;
 }
 

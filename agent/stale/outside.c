@@ -14,6 +14,17 @@ static int add(struct survey *survey, PyObject *object, const char *title)
     return graph_add_root(&survey->graph, object, GRAPH_OUTSIDE, title, NULL);
 }
 
+/* The variable that the handler of a signal is in is not to be named once more as such. */
+static void name_handler_field(struct graph *graph, PyObject *handler, int number)
+{
+    size_t most = sizeof graph->named / sizeof graph->named[0];
+    PyObject **field;
+
+    if (graph_target_of(graph, handler) && graph->n_named < most &&
+        (field = signal_handler_field(number)))
+        graph->named[graph->n_named++] = field;
+}
+
 static int add_signal_handlers(struct survey *survey)
 {
     int result = 0;
@@ -23,8 +34,10 @@ static int add_signal_handlers(struct survey *survey)
         char title[40];
 
         snprintf(title, sizeof title, "handler of signal %d", number);
-        if (handler)
+        if (handler) {
+            name_handler_field(&survey->graph, handler, number);
             result = add(survey, handler, title);
+        }
         Py_DecRef(handler);
     }
     return result;
@@ -50,14 +63,19 @@ static bool is_atexit_list(PyObject *list, PyObject *functions)
 static int add_atexit_functions(struct survey *survey)
 {
     PyObject *functions = survey->atexit;
+    Py_ssize_t n = functions ? PyList_Size(functions) : 0;
     int result = 0;
 
     for (size_t i = 0; functions && cpython_minor() >= 14 && i < survey->graph.n_objects; i++) {
         if (is_atexit_list(survey->graph.objects[i], functions))
             return add(survey, survey->graph.objects[i], "functions registered with atexit");
     }
-    for (Py_ssize_t i = 0; functions && result == 0 && i < PyList_Size(functions); i++)
-        result = add(survey, PyList_GetItem(functions, i), "function registered with atexit");
+    for (Py_ssize_t i = 0; result == 0 && i < n; i++) {
+        char title[60];
+
+        snprintf(title, sizeof title, "functions registered with atexit[%zd][0]", i);
+        result = add(survey, PyList_GetItem(functions, i), title);
+    }
     return result;
 }
 
@@ -90,8 +108,29 @@ static int add_monitoring_callbacks(struct survey *survey)
     return result;
 }
 
-/* PyThreadState: trace and profile functions, hooks of asynchronous generators, the exception being
- * handled.  Which of them it is is not asked. */
+static int add_exceptions(struct survey *survey)
+{
+    Py_ssize_t n = survey->exceptions ? PyList_Size(survey->exceptions) : 0;
+    int result = 0;
+
+    for (Py_ssize_t i = 0; result == 0 && i < n; i += 2) {
+        const char *title = PyUnicode_AsUTF8(PyList_GetItem(survey->exceptions, i));
+        result = title ? add(survey, PyList_GetItem(survey->exceptions, i + 1), title) : -1;
+    }
+    return result;
+}
+
+/* To 3.10 the class of an exception being handled is there beside it, and in it. */
+static bool is_exception_class(const uintptr_t word)
+{
+    PyObject *object = (PyObject *)word;
+
+    return is_type(object) &&
+           PyType_IsSubtype((PyTypeObject *)object, (PyTypeObject *)PyExc_BaseException);
+}
+
+/* PyThreadState: trace and profile functions, hooks of asynchronous generators.  Which of them it
+ * is is not asked. */
 static int add_thread_states(struct survey *survey)
 {
     PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
@@ -103,17 +142,63 @@ static int add_thread_states(struct survey *survey)
         if (!read_safely(thread, words, sizeof words))
             continue;
         for (size_t i = 0; result == 0 && i < sizeof words / sizeof words[0]; i++) {
-            if (words[i] && graph_target_of(&survey->graph, (PyObject *)words[i]))
+            if (words[i] && graph_target_of(&survey->graph, (PyObject *)words[i]) &&
+                !is_exception_class(words[i]))
                 result = add(survey, (PyObject *)words[i],
-                             "trace or profile function, hook or exception of a thread");
+                             "trace or profile function or hook of a thread");
         }
     }
     return result;
 }
 
-void survey_read_atexit(struct survey *survey)
+/* [(identifier of a thread, exception), ...] as a list title, exception, ...
+ * sys._current_exceptions (3.10+) has (type, exception, traceback) to 3.11. */
+static int read_exceptions(PyObject *found, PyObject *into)
 {
-    if (cpython_minor() >= 10) /* before, the module's traversal leads there */
+    PyObject *identifier, *exception;
+    Py_ssize_t position = 0;
+    int result = 0;
+
+    while (result == 0 && PyDict_Next(found, &position, &identifier, &exception)) {
+        if (type_of(exception) == &PyTuple_Type && PyTuple_Size(exception) == 3)
+            exception = PyTuple_GetItem(exception, 1);
+        if (!exception || exception == Py_None)
+            continue;
+        PyObject *name = thread_name(identifier);
+        PyObject *title = name ? PyUnicode_FromFormat("exception handled in %U", name) : NULL;
+        result = title && PyList_Append(into, title) == 0 ? PyList_Append(into, exception) : -1;
+        Py_DecRef(name);
+        Py_DecRef(title);
+    }
+    return result;
+}
+
+static PyObject *handled_exceptions(void)
+{
+    PyObject *current = PySys_GetObject("_current_exceptions"), *found = NULL;
+    PyObject *list = current ? PyList_New(0) : NULL;
+
+    if (list)
+        found = PyObject_CallFunctionObjArgs(current, NULL);
+    if (found && type_of(found) == &PyDict_Type && read_exceptions(found, list) < 0)
+        PyList_SetSlice(list, 0, PyList_Size(list), NULL);
+    PyErr_Clear();
+    Py_DecRef(found);
+    return list;
+}
+
+void survey_clear_outside(struct survey *survey)
+{
+    Py_DecRef(survey->atexit);
+    Py_DecRef(survey->exceptions);
+}
+
+void survey_read_outside(struct survey *survey)
+{
+    survey->exceptions = handled_exceptions();
+    if (survey->exceptions)
+        PyObject_GC_UnTrack(survey->exceptions); /* nor is it, as below */
+    if (cpython_minor() >= 10)                   /* before, the module's traversal leads there */
         survey->atexit = atexit_functions();
     if (survey->atexit)
         PyObject_GC_UnTrack(survey->atexit); /* it is no holder of the program */
@@ -122,7 +207,8 @@ void survey_read_atexit(struct survey *survey)
 int survey_add_outside_roots(struct survey *survey)
 {
     if (add_signal_handlers(survey) < 0 || add_atexit_functions(survey) < 0 ||
-        add_audit_hooks(survey) < 0 || add_monitoring_callbacks(survey) < 0)
+        add_exceptions(survey) < 0 || add_audit_hooks(survey) < 0 ||
+        add_monitoring_callbacks(survey) < 0)
         return -1;
     return add_thread_states(survey);
 }
