@@ -134,6 +134,47 @@ def look_local(x, array):
     assert report["unaccounted"] == report["unresolved"] == 0 and report["by_kind"]["array"] == 2, report
 if numpy:
     with_array(Zone())
+    old, new = Zone(), Zone()
+    pair = numpy.array([old, old], dtype=object)
+    iterators = [pair.flat, numpy.broadcast(pair.copy(), [1]), numpy.nditer(pair.copy(), flags=["refs_ok"])]
+    del pair
+    report = pyhot.remap({old: new})
+    assert report["unaccounted"] == 0 and report["by_kind"]["array"] == 6, report
+    assert list(iterators[0]) == [new, new]
+
+# suspended greenlets
+try:
+    import greenlet
+except ImportError:
+    greenlet = None
+def pause():
+    greenlet.getcurrent().parent.switch()
+def deep(n, x):
+    if n:
+        return deep(n - 1, x)
+    pause()
+    return x
+def work():
+    pause()
+    return "old"
+def new_work(): pass
+def suspended():
+    old, new = Zone(), Zone()
+    greenlets = [greenlet.greenlet(deep) for _ in range(20)]
+    for g in greenlets:
+        g.switch(3, old)
+    busy = greenlet.greenlet(work)
+    busy.switch()
+    report = pyhot.remap({old: new, work: new_work})
+    assert report["unresolved"] == 0 and report["by_kind"]["frame local"] == 81, report
+    assert V >= 14 or report["unaccounted"] == 0, report
+    frame, = report["frames_on_old_code"]
+    assert (frame["thread"], frame["function"]) == ("suspended greenlet", "work"), frame
+    for g in greenlets:
+        assert g.switch() is new
+    assert busy.switch() == "old" and all(g.dead for g in greenlets)
+if greenlet:
+    suspended()
 '''
 
 

@@ -256,6 +256,24 @@ static void look_at_array(struct search *s, PyObject *array)
     Py_DecRef(base);
 }
 
+/* numpy's iterators hold arrays, and the collector does not know them either. */
+static void look_at_iterator(struct search *s, PyObject *o)
+{
+    static const char *const tell[][2] = {
+        {"numpy.flatiter", "base"}, {"numpy.broadcast", "iters"}, {"numpy.nditer", "operands"}};
+    PyObject *held = NULL;
+
+    for (size_t i = 0; i < sizeof tell / sizeof tell[0] && !held; i++)
+        if (strcmp(type_of(o)->tp_name, tell[i][0]) == 0)
+            held = builtin_attribute(o, type_of(o), tell[i][1]);
+    if (held && is_tuple(held))
+        for (Py_ssize_t i = 0; i < PyTuple_Size(held); i++)
+            reachable_add(PyTuple_GetItem(held, i), s->reachable);
+    else if (held)
+        reachable_add(held, s->reachable);
+    Py_DecRef(held); /* the iterator has them */
+}
+
 /* Arrays of a class made by a class statement are listed, their items not traversed. */
 static int look_at(struct reachable *reachable, PyObject *o, void *arg)
 {
@@ -264,6 +282,8 @@ static int look_at(struct reachable *reachable, PyObject *o, void *arg)
     s->reachable = reachable;
     if (is_array(s, type_of(o)))
         look_at_array(s, o);
+    else if (strncmp(type_of(o)->tp_name, "numpy.", 6) == 0)
+        look_at_iterator(s, o);
     return s->failed ? -1 : 0;
 }
 

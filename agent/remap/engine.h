@@ -11,6 +11,7 @@
  *   commit.c  resolve, commit, undo, verify: the order of all writers
  *   aliases.c uncounted pointers to old objects; ctypes.c those in memory of ctypes
  *   reachable.c  objects that the collector does not list; untraversed.c what no traversal shows
+ *   greenlets.c  frames that no thread runs
  *   writers   types.c bases.c instances.c hashed.c weakrefs.c code.c frames.c arrays.c holders.c
  *
  * Memory of the engine is never the interpreter's: malloc and mmap only. */

@@ -6,6 +6,7 @@
  * From 3.14 on, where the words in a frame are tagged, the locals are set through
  * frame.f_locals, which writes through since 3.13 (PEP 667). */
 #include "frames.h"
+#include "greenlets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -257,6 +258,7 @@ int frames_visit_locals(PyObject *frame, int (*visit)(PyObject *, void *), void 
     return values ? 0 : -1;
 }
 
+/* `id`: of the thread, or NULL: a suspended greenlet's. */
 static int look_at_frame(struct remap *r, PyObject *id, PyObject *frame)
 {
     PyObject *code = PyObject_GetAttrString(frame, "f_code");
@@ -266,7 +268,9 @@ static int look_at_frame(struct remap *r, PyObject *id, PyObject *frame)
         return -1;
     result = PyList_Append(r->frames->running, frame);
     if (result == 0 && is_old_code(r, code))
-        result = report_old(r, frames_thread_name(id), frame, code);
+        result =
+            report_old(r, id ? frames_thread_name(id) : PyUnicode_FromString("suspended greenlet"),
+                       frame, code);
     if (result == 0)
         result = frame_layout_known() ? look_at_words(r, frame) : look_at_names(r, frame, code);
     Py_DecRef(code);
@@ -290,6 +294,11 @@ static int look_at_thread(struct remap *r, PyObject *id, PyObject *innermost)
     }
     Py_DecRef(frame);
     return result;
+}
+
+static int look_at_greenlet(struct remap *r, PyObject *innermost)
+{
+    return look_at_thread(r, NULL, innermost);
 }
 
 /* --- suspended generators, coroutines, asynchronous generators */
@@ -399,6 +408,8 @@ int frames_scan(struct remap *r)
     while (PyDict_Next(f->current, &pos, &id, &frame))
         if (look_at_thread(r, id, frame) < 0)
             return -1;
+    if (greenlets_each(r, look_at_greenlet) < 0)
+        return -1;
     if (f->n_old_code)
         remap_each(r, KIND_SUSPENDED, look_at_suspended, r);
     return f->failed ? -1 : 0;
