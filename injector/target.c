@@ -67,6 +67,27 @@ static struct error *error_no_such_process(pid_t pid, int errnum)
                       "find the number with: pyhot ps");
 }
 
+/* The end of the main thread alone (pthread_exit) looks the same, and takes /proc/PID/maps away. */
+static struct error *explain_zombie(const struct target *target)
+{
+    _cleanup_free_ pid_t *tids = NULL;
+    size_t n = 0;
+
+    error_free(target_threads(target, &tids, &n));
+    if (n > 1)
+        return error_hint(
+            error_new(EXIT_CANNOT_ATTACH, "main-thread-ended",
+                      "the main thread of process %d (%s) has ended, other threads "
+                      "have not: the kernel does not show the memory of such a process",
+                      target->pid, target->command),
+            "if those run on, only a restart of the program helps");
+    return error_hint(error_new(EXIT_CANNOT_ATTACH, "zombie",
+                                "process %d (%s) is a zombie: it has ended and its parent has "
+                                "not yet waited for it",
+                                target->pid, target->command),
+                      "find living ones with: pyhot ps");
+}
+
 /* The states and kinds of process that no attach can serve. */
 static struct error *check_kind(const struct target *target, const struct proc_stat *stat,
                                 const struct proc_status *status)
@@ -83,11 +104,7 @@ static struct error *check_kind(const struct target *target, const struct proc_s
             error_new(EXIT_CANNOT_ATTACH, "self", "process %d is this pyhot itself", pid),
             "find the number with: pyhot ps");
     if (stat->state == 'Z' || stat->state == 'X')
-        return error_hint(error_new(EXIT_CANNOT_ATTACH, "zombie",
-                                    "process %d (%s) is a zombie: it has ended and its parent has "
-                                    "not yet waited for it",
-                                    pid, target->command),
-                          "find living ones with: pyhot ps");
+        return explain_zombie(target);
     if (proc_is_kernel_thread(stat))
         return error_hint(error_new(EXIT_CANNOT_ATTACH, "kernel-thread",
                                     "process %d (%s) is a kernel thread", pid, target->command),

@@ -94,6 +94,18 @@ def test_zombie(pyhot):
     process.wait()
 
 
+def test_main_thread_has_ended(any_python, start):
+    target = start(any_python, dict(FILES, **{"app.py": """
+import ctypes, os, threading, time
+import mod
+threading.Thread(target=lambda: time.sleep(1000)).start()
+os.write(int(os.environ['PROBE_OUT']), b'READY\\n')
+ctypes.CDLL(None).pthread_exit(None)
+"""}))
+    harness.wait_for(lambda: harness.proc_status(target.pid)["State"][0] == "Z", "its end")
+    refused(target.pid, "mod", expect=["main thread", "has ended, other threads have not"])
+
+
 def test_already_traced(python, start, child):
     target = start(python, FILES)
     tracer = child(sys.executable, str(harness.VICTIMS / "tracer.py"), str(target.pid),
