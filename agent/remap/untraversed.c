@@ -152,13 +152,11 @@ static int tell_word(struct search *s, PyObject *o, uintptr_t *word)
     return tell(s, word, is == UNTRAVERSED_COUNTED ? (PyObject **)word : NULL, where);
 }
 
-static int look_behind(struct reachable *reachable, PyObject *o, void *arg)
+static int look_behind(struct search *s, PyObject *o)
 {
-    struct search *s = arg;
     struct candidates *c = &s->candidates;
     int status;
 
-    (void)reachable;
     if (is_type(o) || !note_of(s, type_of(o))->keeps || !s->budget)
         return 0;
     if (candidates_open(c, s->r->heap, o, NULL, REACH_OWN) < 0)
@@ -178,23 +176,29 @@ static int look_behind(struct reachable *reachable, PyObject *o, void *arg)
 
 /* --- both */
 
-static int search(struct remap *r, untraversed_visit *visit,
-                  int (*look)(struct reachable *, PyObject *, void *))
+static void close_search(struct search *s)
 {
-    struct search s = {.r = r, .visit = visit, .candidates = {.keys = r}, .budget = MOST_WORDS};
-    int status = reachable_each(r, look, &s);
-
-    candidates_free(&s.candidates);
-    address_set_free(&s.words);
-    return status;
+    candidates_free(&s->candidates);
+    address_set_free(&s->words);
 }
 
 int untraversed_objects(struct remap *r, untraversed_visit *visit)
 {
-    return search(r, visit, look_at_object);
+    struct search s = {.r = r, .visit = visit};
+    int status = reachable_each(r, look_at_object, &s);
+
+    close_search(&s);
+    return status;
 }
 
+/* The collector lists all of these types (Connection from 3.10 on). */
 int untraversed_memory(struct remap *r, untraversed_visit *visit)
 {
-    return search(r, visit, look_behind);
+    struct search s = {.r = r, .visit = visit, .candidates = {.keys = r}, .budget = MOST_WORDS};
+    int status = 0;
+
+    for (size_t i = 0; i < r->heap->n && status == 0; i++)
+        status = look_behind(&s, r->heap->objects[i]);
+    close_search(&s);
+    return status;
 }
