@@ -145,11 +145,12 @@ static int dict_commit(struct remap *r, struct edge *e)
 
     for (; job && job->done < job->n; job->done++) {
         const struct item *item = &job->items[job->done];
-        const struct key *k = &r->keys[item->key];
+        struct key *k = &r->keys[item->key];
 
         /* The caller may have set or deleted names of its own since. */
-        if (PyDict_GetItemWithError(job->dict, item->name) == k->old &&
-            set_item(job, item->name, k->new_) < 0) {
+        if (PyDict_GetItemWithError(job->dict, item->name) != k->old) {
+            k->uncounted++;
+        } else if (set_item(job, item->name, k->new_) < 0) {
             dict_undo(r, e);
             return -1;
         }

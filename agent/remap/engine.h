@@ -35,7 +35,7 @@ struct key {
     size_t roots;        /* those of them that are rewritten */
     size_t held;         /* by a C holder known by name */
     size_t rewritten;    /* references that commit moves */
-    size_t uncounted;    /* of these, words that hold no reference count of their own */
+    size_t uncounted;    /* of these, words that hold no count, or no such reference now */
     size_t left;         /* left on purpose (code constants, frames on old code) */
     size_t unresolved;   /* visited, no writer */
 };
