@@ -238,14 +238,21 @@ FUNCTIONS = [
         """}, "import a; from mod import word; held = [word]", '''
         assert word() == ("outer", ("inner", "new")) and a.word is word is held[0], word()
         '''),
-    case("attribute_of_a_function_that_moved", {"a.py": """
+    case("attributes_and_decorators_of_what_moved", {"a.py": """
+        import functools
         {{def f(): return 1||}}
         {{f.tag = "old"||}}
+        {{@functools.lru_cache()||}}
+        {{def cached(): return 1||}}
         """, "mod.py": """
+        import functools
         {{||def f(): return 2}}
         {{||f.tag = "new"}}
-        """}, "import a, mod; held = a.f; a.f.by_others = 3", '''
+        {{||@functools.lru_cache()}}
+        {{||def cached(): return 2}}
+        """}, "import a, mod; held = a.f; a.f.by_others = 3; cached = a.cached; cached()", '''
         assert held is mod.f and (held(), held.tag, held.by_others) == (2, "new", 3), held.tag
+        assert cached is mod.cached and cached() == 2
         '''),
     case("other_branch_of_a_condition", '''
         if {{True||False}}:

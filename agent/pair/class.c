@@ -77,12 +77,6 @@ static int pair_entry_data(const struct scope *scope, PyObject *name, PyObject *
     return note(scope, scope->module->taken, name);
 }
 
-static bool binds_definition(const struct binding *binding)
-{
-    return binding && (binding->kind == BINDS_FUNCTION || binding->kind == BINDS_CLASS ||
-                       binding->kind == BINDS_DECORATED);
-}
-
 /* A member of an enum: paired by pair_members. */
 static bool is_member(PyObject *cls, PyObject *name)
 {

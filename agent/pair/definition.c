@@ -180,11 +180,6 @@ PyObject *wrapped_function(const struct pairing *pairing, PyObject *object, PyOb
         return wrapped_in_builtin(pairing, object, &PyProperty_Type, "fget", name, depth);
     return found || is_type(object) ? found : wrapped_in_dict(pairing, object, name, depth);
 }
-static bool binds_definition(const struct binding *binding)
-{
-    return binding && (binding->kind == BINDS_FUNCTION || binding->kind == BINDS_CLASS ||
-                       binding->kind == BINDS_DECORATED);
-}
 
 bool is_made_as_definition(const struct scope *scope, PyObject *name, PyObject *old)
 {

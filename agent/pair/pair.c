@@ -251,9 +251,7 @@ static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
             return pair_definition_name(scope, name, old, new_);
         return pair_data_name(scope, name, old, new_);
     }
-    if (is_definition(scope->pairing, new_) ||
-        (binding && (binding->kind == BINDS_FUNCTION || binding->kind == BINDS_CLASS ||
-                     binding->kind == BINDS_DECORATED)))
+    if (is_definition(scope->pairing, new_) || binds_definition(binding))
         return pair_definition_name(scope, name, old, new_);
     return pair_data_name(scope, name, old, new_);
 }
@@ -277,6 +275,14 @@ static bool is_submodule(const struct module_pair *module, PyObject *name, PyObj
     return is;
 }
 
+/* Is it this module's definition?  `body`: NULL if its source is not known. */
+static bool makes_definition(const struct module_pair *module, const struct body *body,
+                             const struct pairing *pairing, PyObject *name, PyObject *value)
+{
+    return pairing_module(pairing, value) == module ||
+           (body && binds_definition(body_binding(body, name)) && is_definition(pairing, value));
+}
+
 /* Pairs what this module made with what the other one makes now under the same name. */
 static int pair_in_other(const struct scope *scope, struct module_pair *other, PyObject *name,
                          PyObject *old, PyObject *new_)
@@ -297,14 +303,15 @@ static int pair_moved(const struct scope *scope, PyObject *name, PyObject *old)
 {
     struct pairing *pairing = scope->pairing;
 
-    if (pairing_module(pairing, old) != scope->module)
+    if (!makes_definition(scope->module, scope->old, pairing, name, old))
         return 0;
     for (size_t i = 0; i < pairing->n; i++) {
         struct module_pair *other = &pairing->modules[i];
         PyObject *new_ = dict_lookup(other->new_dict, name);
 
         if (other != scope->module && new_ && !dict_lookup(other->before, name) &&
-            pairing_module(pairing, new_) == other && type_of(old) == type_of(new_))
+            makes_definition(other, &pairing->new_bodies[i], pairing, name, new_) &&
+            type_of(old) == type_of(new_))
             return pair_in_other(scope, other, name, old, new_);
     }
     return 0;

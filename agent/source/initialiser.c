@@ -414,6 +414,12 @@ size_t body_count(const struct body *body, PyObject *name)
     return n;
 }
 
+bool binds_definition(const struct binding *binding)
+{
+    return binding && (binding->kind == BINDS_FUNCTION || binding->kind == BINDS_CLASS ||
+                       binding->kind == BINDS_DECORATED);
+}
+
 bool body_always_constant(const struct body *body, PyObject *name)
 {
     for (const struct binding *at = first_binding(body, name); at; at = next_binding(body, at)) {

@@ -48,6 +48,9 @@ bool body_binds(const struct body *, PyObject *name);
 /* The last binding of the name, or NULL. */
 const struct binding *body_binding(const struct body *, PyObject *name);
 
+/* Is it a function or class, decorated or not?  False for NULL. */
+bool binds_definition(const struct binding *);
+
 /* Is it bound, and by `name = <constant>` only? */
 bool body_always_constant(const struct body *, PyObject *name);
 
