@@ -168,6 +168,7 @@ class Job:
         self.background = False
         self.status = None  # told by pyhot: gdb waits for all its children, and may reap this one
         self.printed = None  # (stdout, stderr)
+        self.users = set()  # numbers of threads that came to a stop of gdb's user while we asked
         self.served = threading.Event()
         self.lock = threading.Lock()
         option = "%d,%d,%d" % (requests_end, answers_end, tid)
@@ -281,12 +282,49 @@ class Job:
 
     def _advance(self, tid, address, *why):
         thread = thread_of(int(tid))
-        if gdb.parameter("non-stop"):
-            return "failed in non-stop mode pyhot lets no thread run"
         gdb.write("pyhot: thread %d is in %s: it goes on until it is out of there\n"
                   % (thread.num, " ".join(why)))
-        hit, _ = run_until(Place(int(address, 16), thread))
-        return "there" if hit else "failed something else stopped it"
+        place = Place(int(address, 16), thread)
+        if not gdb.parameter("non-stop"):
+            hit, _ = run_until(place)
+            return "there" if hit else "failed something else stopped it"
+        # It runs alone, and may wait for what another has.
+        with selected_thread(), alarm(ADVANCE_SECONDS, lambda: interrupt(thread)) as over:
+            thread.switch()
+            hit, _ = run_until(place)
+        if hit:
+            return "there"
+        if over.is_set():
+            return "failed it waits for another thread, which is stopped"
+        self.users.add(thread.num)
+        return "failed something else stopped it"
+
+
+ADVANCE_SECONDS = 1
+
+
+def interrupt(thread):
+    if thread.is_valid() and thread.is_running():
+        thread.switch()
+        gdb.execute("interrupt", to_string=True)
+
+
+@contextlib.contextmanager
+def alarm(seconds, function):
+    """Calls it when gdb waits for so long.  Yields an event, set when the time is over."""
+    over = threading.Event()
+
+    def ring():
+        over.set()
+        gdb.post_event(function)
+
+    timer = threading.Timer(seconds, ring)
+    with signals_blocked():  # they are gdb's
+        timer.start()
+    try:
+        yield over
+    finally:
+        timer.cancel()
 
 
 @contextlib.contextmanager
@@ -444,6 +482,8 @@ class NonStop:
         finally:
             if job:
                 job.end()
+                for number in job.users:
+                    self.stopped.pop(number, None)
             self._continue()
         if end is None:
             job.wait()

@@ -252,6 +252,39 @@ def test_from_a_place_inside_malloc(any_python, edited):
     check_reloaded(target)
 
 
+@pytest.mark.parametrize("mode", ["off", "on"], ids=["all-stop", "non-stop"])
+def test_no_thread_at_a_safe_place(mode, any_python, tmp_path, session):
+    """The only one there is goes on until it is out of malloc, and gdb says so."""
+    (tmp_path / "mod.py").write_text(MODULE)
+    (tmp_path / "app.py").write_text("import mod, time\nprint(mod.answer(), flush=True)\n"
+                                     "while mod.answer() == 'old':\n"
+                                     "    bytearray(5000)\n    time.sleep(0.01)\n"
+                                     "print(mod.answer(), flush=True)\n")
+    program = subprocess.Popen([str(any_python), "app.py"], cwd=tmp_path, text=True,
+                               stdout=subprocess.PIPE)
+    try:
+        assert program.stdout.readline() == "old\n"
+        (tmp_path / "mod.py").write_text(NEW_MODULE)
+        debugger = session("set non-stop " + mode, "attach %d" % program.pid, "source %s" % SCRIPT)
+        debugger.run("tbreak malloc")
+        debugger.begin("continue")
+        debugger.until("*stopped")
+        debugger.begin("pyhot attach mod")
+        said = debugger.until("it goes on until it is out of there")
+        assert "pyhot: thread 1 is in " in said, said
+        if mode == "on":  # it holds the GIL
+            debugger.until("%d^" % debugger.token)
+            debugger.begin("continue &")
+        debugger.until("mod reloaded")
+        if mode == "off":
+            debugger.begin("continue")
+        assert program.communicate(timeout=harness.DEADLINE)[0] == "new!\n"
+        assert program.returncode == 0
+    finally:
+        program.kill()
+        program.wait()
+
+
 def test_breakpoint_of_the_user_is_hit_meanwhile(any_python, edited):
     """It is shown, the job goes on with the program, and its report comes."""
     target = edited(any_python)
