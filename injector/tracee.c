@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -92,26 +91,32 @@ static void expire_seize(int signal)
 static int seize(pid_t tid, long options, uint64_t deadline_ns)
 {
     struct sigaction expire = {.sa_handler = expire_seize}, before;
-    struct itimerval timer = {.it_interval = {0, 0}}, off = {.it_interval = {0, 0}};
-    uint64_t now = monotonic_ns(), least_ns = now + MIN_SEIZE_NS;
-    uint64_t left_us = ((deadline_ns > least_ns ? deadline_ns : least_ns) - now) / 1000;
+    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    uint64_t least_ns = monotonic_ns() + MIN_SEIZE_NS;
+    uint64_t end_ns = deadline_ns > least_ns ? deadline_ns : least_ns;
+    struct itimerspec end = {
+        .it_value = {(time_t)(end_ns / 1000000000), (long)(end_ns % 1000000000)}};
     volatile int errnum = ETIMEDOUT;
-    sigset_t alarm, mask;
+    sigset_t expiry, mask;
+    timer_t timer;
     char state;
 
-    timer.it_value.tv_sec = (time_t)(left_us / 1000000);
-    timer.it_value.tv_usec = (suseconds_t)(left_us % 1000000);
-    sigemptyset(&alarm);
-    sigaddset(&alarm, SIGALRM);
-    sigaction(SIGALRM, &expire, &before);
-    sigprocmask(SIG_UNBLOCK, &alarm, &mask);
+    /* Not ITIMER_REAL: that is of who started us, alarm(2) stays over an execve.  A user with a
+     * low RLIMIT_SIGPENDING may have no timer left: then without a deadline here. */
+    bool timed = !timer_create(CLOCK_MONOTONIC, &event, &timer);
+    sigemptyset(&expiry);
+    sigaddset(&expiry, SIGRTMIN);
+    sigaction(SIGRTMIN, &expire, &before);
+    sigprocmask(SIG_UNBLOCK, &expiry, &mask);
     if (!sigsetjmp(seize_expired, 0)) {
-        setitimer(ITIMER_REAL, &timer, NULL);
+        if (timed)
+            timer_settime(timer, TIMER_ABSTIME, &end, NULL);
         errnum = ptrace(PTRACE_SEIZE, tid, 0, options) ? errno : 0;
     }
-    setitimer(ITIMER_REAL, &off, NULL);
-    sigaction(SIGALRM, &before, NULL);
+    if (timed)
+        timer_delete(timer);
     sigprocmask(SIG_SETMASK, &mask, NULL);
+    sigaction(SIGRTMIN, &before, NULL);
     /* The time may have passed when the kernel was done. */
     if (errnum == ETIMEDOUT && tracer_of(tid, &state) == getpid())
         errnum = 0;

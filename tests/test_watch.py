@@ -20,11 +20,11 @@ def watch():
     """watch(target, *arguments): a running `pyhot watch`, ended after the test."""
     running = []
 
-    def start(target, *arguments, env=None):
+    def start(target, *arguments, env=None, preexec_fn=None):
         process = subprocess.Popen(
             harness.pyhot_command() + ["watch", str(target.pid), *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=dict(os.environ, **(env or {})))
+            env=dict(os.environ, **(env or {})), preexec_fn=preexec_fn)
         running.append(process)
         return process
 
@@ -89,6 +89,16 @@ def test_it_says_what_was_changed_before_and_ends_with_the_process(any_python, s
     target.finish()
     assert watcher.wait(harness.DEADLINE) == 3
     assert "process %d has ended" % target.pid in watcher.stderr.read()
+
+
+def test_an_alarm_of_who_started_it_is_left_alone(any_python, start, watch, tmp_path):
+    """alarm(2) stays over an execve: perl -e 'alarm 5; exec @ARGV' is an old timeout(1)."""
+    target = start_target(start, any_python)
+    ours = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    watcher = watch(target, "mod", preexec_fn=lambda: signal.alarm(2))
+    signal.signal(signal.SIGALRM, ours)
+    assert watcher.wait(harness.DEADLINE) == -signal.SIGALRM
+    target.reload("mod", "--force")
 
 
 # As a kernel before 5.3, or the filter of an old container, answers.
