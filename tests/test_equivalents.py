@@ -103,6 +103,38 @@ FUNCTIONS = [
         assert mod.order([1, 3, 2]) == [3, 2, 1]
         assert [fn() for fn in made] == [105, 205]
         '''),
+    case("changed_lambdas_are_told_by_their_parameters", {"mod.py": '''
+        import regs
+        {{||regs.add("z", lambda a: "z")}}
+        regs.add("t", lambda s: s + {{"1"||"2"}})
+        regs.add("u", lambda x, *, y=1: (x, y, {{1||2}}))
+        def inside():
+            {{gone = lambda a: "gone"||}}
+            first = lambda s: s + {{"1"||"2"}}
+            return first, lambda x, y: x + y + {{1||2}}
+        ''', "regs.py": """
+        TABLE = {}
+        def add(name, function):
+            TABLE[name] = function
+        """}, '''
+        import mod, regs
+        t, u = regs.TABLE["t"], regs.TABLE["u"]
+        first, second = mod.inside()
+        ''', '''
+        assert (t("s"), u(1), first("s"), second(1, 2)) == ("s2", (1, 1, 2), "s2", 5), t("s")
+        assert regs.TABLE["t"] is t and regs.TABLE["u"] is u and regs.TABLE["z"](1) == "z"
+        '''),
+    case("lambda_removed_before_a_changed_one", {"mod.py": '''
+        import regs
+        {{regs.add("z", lambda a: "z")||}}
+        regs.add("t", lambda s: s + {{"1"||"2"}})
+        ''', "regs.py": """
+        TABLE = {}
+        def add(name, function):
+            TABLE[name] = function
+        """}, "import mod, regs; t = regs.TABLE['t']", '''
+        assert t("s") == "s2" and regs.TABLE["t"] is t and regs.TABLE["z"](1) == "z", t("s")
+        '''),
     case("lambdas_added_beside", '''
         def keep(f, kept=[]):
             kept.append(f)

@@ -30,37 +30,31 @@ static PyObject *next_code(PyObject *consts, PyObject *name, Py_ssize_t *at)
     return NULL;
 }
 
-/* Code that is the same in both, whatever its place: borrowed, or NULL. */
-static PyObject *find_same_code(PyObject *consts, PyObject *name, PyObject *code)
+/* All of that name.  New list. */
+static PyObject *codes_named(PyObject *consts, PyObject *name)
 {
-    PyObject *found;
+    PyObject *list = PyList_New(0), *code;
     Py_ssize_t at = 0;
 
-    while ((found = next_code(consts, name, &at))) {
-        if (program_same(code, found) == 1)
-            return found;
+    while (list && (code = next_code(consts, name, &at))) {
+        if (PyList_Append(list, code) < 0) {
+            Py_DecRef(list);
+            return NULL;
+        }
     }
-    return NULL;
+    return list;
 }
 
-/* The code in `new_consts` that stands for the `place`-th of its name in `old_consts`. */
+/* The code in `new_consts` that stands for the `place`-th of its name in `old_consts`: borrowed
+ * from there, or NULL, with an exception if memory was short. */
 static PyObject *code_at_place(PyObject *old_consts, PyObject *new_consts, PyObject *name,
-                               PyObject *code, size_t place)
+                               size_t place)
 {
-    PyObject *found = NULL;
-    Py_ssize_t at = 0;
-    size_t n_old = 0, n_new = 0;
+    PyObject *old = codes_named(old_consts, name), *new_ = codes_named(new_consts, name);
+    PyObject *found = old && new_ ? code_for(old, new_, (Py_ssize_t)place) : NULL;
 
-    while (next_code(old_consts, name, &at))
-        n_old++;
-    at = 0;
-    while ((found = next_code(new_consts, name, &at)))
-        n_new++;
-    if (n_old != n_new && (found = find_same_code(new_consts, name, code)))
-        return found;
-    at = 0;
-    for (size_t i = 0; i <= place; i++)
-        found = next_code(new_consts, name, &at);
+    Py_DecRef(old);
+    Py_DecRef(new_);
     return found;
 }
 
@@ -80,7 +74,7 @@ static int pair_nested_code(const struct scope *scope, PyObject *old_consts, PyO
             return -1;
         while ((other = next_code(old_consts, name, &at)) && other != code)
             place++;
-        found = code_at_place(old_consts, new_consts, name, code, place);
+        found = code_at_place(old_consts, new_consts, name, place);
         status = found && !PyErr_Occurred() ? pair_code_objects(scope, code, found) : 0;
         Py_DecRef(name);
         if (status < 0 || PyErr_Occurred())

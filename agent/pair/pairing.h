@@ -135,6 +135,14 @@ int stays_replaced(const struct scope *, PyObject *name, PyObject *old, PyObject
 
 /* --- nested.c */
 
+/* The index in `list` of the code that is the same program as `code`, on the same line if
+ * several are, or -1. */
+Py_ssize_t code_index(PyObject *list, PyObject *code);
+
+/* Which of the new codes, a list, stands for the index-th of the old ones of that name: borrowed,
+ * or NULL. */
+PyObject *code_for(PyObject *old, PyObject *new_, Py_ssize_t index);
+
 /* Functions that run `old` will run `new_`, and so with the code nested in them.  0, or -1. */
 int pair_code_objects(const struct scope *, PyObject *old, PyObject *new_);
 

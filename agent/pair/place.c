@@ -148,57 +148,6 @@ static PyObject *only_function(const struct functions *functions, PyObject *code
     return found == Py_None ? NULL : found;
 }
 
-/* The index in `list` of the code that is the same program as `code`, on the same line if
- * several are, or -1. */
-static Py_ssize_t index_of_same(PyObject *list, PyObject *code)
-{
-    long line = code_number(code, "co_firstlineno");
-    Py_ssize_t found = -1;
-
-    for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
-        PyObject *candidate = PyList_GetItem(list, i);
-
-        if (program_same(code, candidate) != 1)
-            continue;
-        if (found < 0 || code_number(candidate, "co_firstlineno") == line)
-            found = i;
-    }
-    drop_error();
-    return found;
-}
-
-/* Where a code that changed is, told by its next neighbour that did not: the one after it, for
- * what is new is mostly put at an end, or the one before it. */
-static Py_ssize_t beside_same(PyObject *old, PyObject *new_, Py_ssize_t index)
-{
-    for (Py_ssize_t i = index + 1; i < PyList_Size(old); i++) {
-        Py_ssize_t same = index_of_same(new_, PyList_GetItem(old, i));
-
-        if (same >= 0)
-            return same - (i - index);
-    }
-    for (Py_ssize_t i = index; i-- > 0;) {
-        Py_ssize_t same = index_of_same(new_, PyList_GetItem(old, i));
-
-        if (same >= 0)
-            return same + (index - i);
-    }
-    return index;
-}
-
-/* Which of the new codes stands for the index-th of the old ones: borrowed, or NULL. */
-static PyObject *code_for(PyObject *old, PyObject *new_, Py_ssize_t index)
-{
-    Py_ssize_t same;
-
-    if (PyList_Size(old) == PyList_Size(new_))
-        return PyList_GetItem(new_, index);
-    same = index_of_same(new_, PyList_GetItem(old, index));
-    if (same < 0)
-        same = beside_same(old, new_, index);
-    return same >= 0 && same < PyList_Size(new_) ? PyList_GetItem(new_, same) : NULL;
-}
-
 /* The last part of a qualified name is the code's own name. */
 static bool place_ends_in(PyObject *place, PyObject *name)
 {
@@ -225,7 +174,7 @@ static PyObject *new_code_by_source(const struct places *places, PyObject *code,
 
         if (!place_ends_in(place, name))
             continue;
-        index = index_of_same(list, code);
+        index = code_index(list, code);
         there = index >= 0 ? dict_lookup(places->new_, place) : NULL;
         if (there)
             return code_for(list, there, index);
