@@ -104,13 +104,42 @@ static bool is_weak(const PyTypeObject *type)
            type == &_PyWeakref_ProxyType || type == &_PyWeakref_CallableProxyType;
 }
 
+static size_t count_words(PyObject *o, size_t size, const PyObject *value)
+{
+    size_t n = 0;
+
+    for (size_t at = sizeof(PyObject); at + sizeof(uintptr_t) <= size; at += sizeof(uintptr_t))
+        n += *(PyObject **)((char *)o + at) == value;
+    return n;
+}
+
+/* More words than visits: which of them is not visited cannot be told, and none is rewritten.
+ * Told at the last of them. */
+static int tell_rest(struct search *s, PyObject *o, size_t size, size_t at, size_t visits)
+{
+    uintptr_t *word = (uintptr_t *)((char *)o + at);
+    size_t words = count_words(o, size, (PyObject *)*word);
+    char where[200];
+
+    if (words != count_words(o, at + sizeof *word, (PyObject *)*word))
+        return 0;
+    snprintf(where, sizeof where, "%.150s object, which does not visit it", type_of(o)->tp_name);
+    for (; words > visits; words--)
+        if (s->visit(s->r, (uint32_t)keys_lookup(s->r, (PyObject *)*word), NULL, where) < 0)
+            return -1;
+    return 0;
+}
+
 static int look_at_words(struct search *s, PyObject *o, size_t size, bool listed)
 {
     for (size_t at = sizeof(PyObject); at + sizeof(uintptr_t) <= size; at += sizeof(uintptr_t)) {
         PyObject *value = *(PyObject **)((char *)o + at);
+        size_t visits;
 
-        if (keys_lookup(s->r, value) >= 0 && !(listed && field_visits(o, value)) &&
-            look_at_word(s, o, at) < 0)
+        if (keys_lookup(s->r, value) < 0)
+            continue;
+        visits = listed ? field_visits(o, value) : 0;
+        if ((visits ? tell_rest(s, o, size, at, visits) : look_at_word(s, o, at)) < 0)
             return -1;
     }
     return 0;
