@@ -377,6 +377,22 @@ FUNCTIONS = [
 ]
 
 CLASSES = [
+    case("other_bases_under_a_class_of_others", '''
+        class A:
+            def a(self):
+                return "a{{1||2}}"
+        class B:
+            def b(self):
+                return "b{{1||2}}"
+        class S({{A||B}}):
+            pass
+        class T({{A, B||A}}):
+            pass
+        ''', "import mod\nclass Ours(mod.S): pass\nclass Both(mod.T): pass\no = Ours()", '''
+        assert o.b() == "b2" and not hasattr(o, "a") and not hasattr(Both(), "b")
+        assert [c.__name__ for c in Ours.__mro__] == ["Ours", "S", "B", "object"]
+        assert report["remap"]["unaccounted"] == 0
+        '''),
     case("enum_members_added_removed_aliased", '''
         import enum
         class Level(enum.Enum):

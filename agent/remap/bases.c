@@ -466,6 +466,21 @@ static int bases_commit(struct remap *r)
     return result;
 }
 
+void bases_visit_mros(const struct remap *r, bool before, visitproc visit, void *arg)
+{
+    for (size_t i = 0; r->bases && i < r->bases->n_saved; i++) {
+        const struct saved *s = &r->bases->saved[i];
+        PyObject *mro = before ? s->front.tp_mro : s->type->tp_mro;
+
+        for (Py_ssize_t k = 0; mro && k < PyTuple_Size(mro); k++) {
+            PyObject *class = PyTuple_GetItem(mro, k);
+            const struct key *replaced = types_replaced(r, class);
+
+            visit(replaced ? replaced->new_ : class, arg);
+        }
+    }
+}
+
 /* --- caches of what a class's namespace leads to */
 
 /* Code specialised from 3.12 on remembers a property's getter under the class's version

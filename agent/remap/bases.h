@@ -7,4 +7,8 @@
 /* Will the class and all its ancestors that need it get their new bases? */
 bool bases_can_change(const struct remap *, PyTypeObject *);
 
+/* Calls `visit` for each class in the MROs that the commit made anew: as they are, or as they were
+ * `before`; new classes in either case. */
+void bases_visit_mros(const struct remap *, bool before, visitproc visit, void *arg);
+
 #endif

@@ -6,6 +6,7 @@
 #include "../cpython/gc_objects.h"
 #include "../cpython/introspect.h"
 #include "../cpython/refcount.h"
+#include "bases.h"
 
 int ledger_open(struct remap *r)
 {
@@ -101,6 +102,15 @@ static int count_buried(PyObject *o, void *arg)
     return 0;
 }
 
+static int count_lost(PyObject *o, void *arg)
+{
+    struct growth *growth = growth_of(arg, o);
+
+    if (growth)
+        growth->buried--;
+    return 0;
+}
+
 /* The bases and MRO that a class had: rewritten like all tuples, beside the new ones, and gone when
  * the remap is over. */
 static void count_graves(const struct remap *r, size_t n)
@@ -127,6 +137,9 @@ size_t ledger_compare(const struct remap *r, size_t n_graves)
         growth_of(g, k->new_)->moved += (Py_ssize_t)(k->rewritten + k->roots - k->uncounted);
     }
     count_graves(r, n_graves);
+    /* A class of others whose base has other bases now has another MRO. */
+    bases_visit_mros(r, true, count_lost, r->growths);
+    bases_visit_mros(r, false, count_buried, r->growths);
     for (size_t i = 0; i < g->n; i++) {
         const struct growth *it = &g->items[i];
         Py_ssize_t off = refcount_of(it->object) - it->before - it->moved - it->buried;
