@@ -247,7 +247,9 @@ static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
         return 0; /* bound in a branch that did not run; somebody changed it meanwhile */
     if (is_import(binding)) {
         /* A definition that moved to another module of the transaction is still the same. */
-        if (is_ours(scope->pairing, old) && is_ours(scope->pairing, new_))
+        if ((is_ours(scope->pairing, old) && is_ours(scope->pairing, new_)) ||
+            (scope->old && binds_definition(body_binding(scope->old, name)) &&
+             is_definition(scope->pairing, old) && is_definition(scope->pairing, new_)))
             return pair_definition_name(scope, name, old, new_);
         return pair_data_name(scope, name, old, new_);
     }
