@@ -286,6 +286,15 @@ FUNCTIONS = [
         assert held is mod.f and (held(), held.tag, held.by_others) == (2, "new", 3), held.tag
         assert cached is mod.cached and cached() == 2
         '''),
+    case("lambdas_of_statements_that_changed_places", '''
+        {{||third = lambda x: x}}
+        handlers = [lambda: "one", lambda: ("two", 2)]
+        {{third = lambda x: x||}}
+        edited = [lambda: "{{old||new}}"]
+        ''', "import mod; held = mod.handlers; one, third = held[0], mod.third", '''
+        assert [h() for h in held] == ["one", ("two", 2)] and held is mod.handlers, held
+        assert one() == "one" and third(3) == 3 and mod.edited[0]() == "new"
+        '''),
     case("other_branch_of_a_condition", '''
         if {{True||False}}:
             def name():

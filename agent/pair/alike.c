@@ -1,8 +1,9 @@
 /* Which code object is which, among several of one name in one place of the source: lambdas,
  * functions called `_`.
  *
- * As many as before are one with each other in order; otherwise what did not change is the same
- * program, and what did change lies beside that, or takes the same parameters. */
+ * As many as before are one with each other in order, unless statements changed places; otherwise
+ * what did not change is the same program, and what did change lies beside that, or takes the same
+ * parameters. */
 #include "data.h"
 #include "pairing.h"
 
@@ -111,12 +112,42 @@ static Py_ssize_t index_of_changed(PyObject *old, PyObject *new_, Py_ssize_t ind
     return found && nth_alike(old, new_, found, 0) < 0 ? at : -1;
 }
 
+/* The index of the nth code that is the same program, from 0 on, or -1. */
+static Py_ssize_t nth_same(PyObject *list, PyObject *code, size_t nth)
+{
+    for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
+        if (program_same(code, PyList_GetItem(list, i)) == 1 && nth-- == 0)
+            return i;
+    }
+    return -1;
+}
+
+/* Of as many new codes as old ones: the one at its place, unless statements changed places.  Then
+ * it is elsewhere, and both what is at its place now and what was there have only moved as well. */
+static Py_ssize_t index_if_moved(PyObject *old, PyObject *new_, Py_ssize_t index)
+{
+    PyObject *code = PyList_GetItem(old, index), *here = PyList_GetItem(new_, index);
+    Py_ssize_t there;
+    size_t before = 0;
+
+    if (program_same(code, here) == 1)
+        return index;
+    for (Py_ssize_t i = 0; i < index; i++)
+        before += program_same(code, PyList_GetItem(old, i)) == 1;
+    there = nth_same(new_, code, before);
+    if (there < 0 || nth_same(new_, PyList_GetItem(old, there), 0) < 0 ||
+        nth_same(old, here, 0) < 0)
+        there = index;
+    drop_error();
+    return there;
+}
+
 PyObject *code_for(PyObject *old, PyObject *new_, Py_ssize_t index)
 {
     Py_ssize_t same;
 
     if (PyList_Size(old) == PyList_Size(new_))
-        return PyList_GetItem(new_, index);
+        return PyList_GetItem(new_, index_if_moved(old, new_, index));
     same = code_index(new_, PyList_GetItem(old, index));
     if (same < 0)
         same = index_of_changed(old, new_, index);
