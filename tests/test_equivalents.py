@@ -276,15 +276,20 @@ FUNCTIONS = [
         {{f.tag = "old"||}}
         {{@functools.lru_cache()||}}
         {{def cached(): return 1||}}
+        {{def g(): return 1||from mod import g}}
+        {{g.tag = "old"||}}
         """, "mod.py": """
         import functools
         {{||def f(): return 2}}
         {{||f.tag = "new"}}
         {{||@functools.lru_cache()}}
         {{||def cached(): return 2}}
+        {{||def g(): return 2}}
+        {{||g.tag = "new"}}
         """}, "import a, mod; held = a.f; a.f.by_others = 3; cached = a.cached; cached()", '''
         assert held is mod.f and (held(), held.tag, held.by_others) == (2, "new", 3), held.tag
         assert cached is mod.cached and cached() == 2
+        assert a.g is mod.g and (a.g(), a.g.tag) == (2, "new"), a.g.tag
         '''),
     case("lambdas_of_statements_that_changed_places", '''
         {{||third = lambda x: x}}

@@ -180,6 +180,25 @@ static bool is_one_of_many(const struct scope *scope, PyObject *name, PyObject *
            (body_count(scope->old, name) > 1 || body_count(scope->new_, name) > 1);
 }
 
+static bool is_import(const struct binding *binding)
+{
+    return binding && binding->kind == BINDS_IMPORT;
+}
+
+/* What is imported under the name is made elsewhere: there is said how, before and now. */
+static void look_where_made(struct scope *scope, PyObject *name, PyObject *old, PyObject *new_)
+{
+    struct pairing *pairing = scope->pairing;
+    struct module_pair *from = pairing_module(pairing, old), *to = pairing_module(pairing, new_);
+    size_t i = from ? (size_t)(from - pairing->modules) : 0;
+
+    if (!from || !to || !body_binds(&pairing->new_bodies[to - pairing->modules], name))
+        return;
+    scope->module = to;
+    scope->old = from->old_code ? &pairing->old_bodies[i] : NULL;
+    scope->new_ = &pairing->new_bodies[to - pairing->modules];
+}
+
 static int pair_definition_name(const struct scope *scope, PyObject *name, PyObject *old,
                                 PyObject *new_)
 {
@@ -189,7 +208,9 @@ static int pair_definition_name(const struct scope *scope, PyObject *name, PyObj
 
     if (stays)
         return stays < 0 ? -1 : PyList_Append(scope->module->kept, name);
-    if (scope->old && (same = body_same(scope->old, scope->new_, name)) < 0)
+    if (is_import(body_binding(scope->new_, name)))
+        look_where_made(&inner, name, old, new_);
+    if (inner.old && (same = body_same(inner.old, inner.new_, name)) < 0)
         return -1;
     inner.name = name;
     inner.unchanged = same == 1;
@@ -218,11 +239,6 @@ static int pair_data_name(const struct scope *scope, PyObject *name, PyObject *o
     if (follows < 0 || (!imported && PyList_Append(scope->module->taken, name) < 0))
         return -1;
     return take_name(scope, name, old, new_, follows || imported);
-}
-
-static bool is_import(const struct binding *binding)
-{
-    return binding && binding->kind == BINDS_IMPORT;
 }
 
 static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
