@@ -278,6 +278,8 @@ FUNCTIONS = [
         {{def cached(): return 1||}}
         {{def g(): return 1||from mod import g}}
         {{g.tag = "old"||}}
+        {{class Meta(type): pass||}}
+        {{class K(metaclass=Meta): pass||}}
         """, "mod.py": """
         import functools
         {{||def f(): return 2}}
@@ -286,9 +288,12 @@ FUNCTIONS = [
         {{||def cached(): return 2}}
         {{||def g(): return 2}}
         {{||g.tag = "new"}}
-        """}, "import a, mod; held = a.f; a.f.by_others = 3; cached = a.cached; cached()", '''
+        {{||class Meta(type): pass}}
+        {{||class K(metaclass=Meta): pass}}
+        """}, "import a, mod; held = a.f; a.f.by_others = 3; cached = a.cached; cached(); k = a.K()", '''
         assert held is mod.f and (held(), held.tag, held.by_others) == (2, "new", 3), held.tag
         assert cached is mod.cached and cached() == 2
+        assert type(k) is mod.K and type(mod.K) is mod.Meta
         assert a.g is mod.g and (a.g(), a.g.tag) == (2, "new"), a.g.tag
         '''),
     case("lambdas_of_statements_that_changed_places", '''

@@ -329,7 +329,7 @@ static int pair_moved(const struct scope *scope, PyObject *name, PyObject *old)
 
         if (other != scope->module && new_ && !dict_lookup(other->before, name) &&
             makes_definition(other, &pairing->new_bodies[i], pairing, name, new_) &&
-            type_of(old) == type_of(new_))
+            is_same_class(pairing, old, new_))
             return pair_in_other(scope, other, name, old, new_);
     }
     return 0;
