@@ -47,6 +47,7 @@ enum pyhot_flag {
     PYHOT_OBJECTS = 1u << 3, /* list-stale --objects */
     PYHOT_STALE = 1u << 4,   /* attach --stale: the modules are all that are stale */
     PYHOT_GRAPH = 1u << 5,   /* with PYHOT_OBJECTS: also as nodes and edges */
+    PYHOT_LENT = 1u << 6,    /* a thread lends the GIL in the middle of C code */
 };
 
 enum pyhot_data_policy { PYHOT_DATA_AUTO = 0, PYHOT_DATA_NEW, PYHOT_DATA_KEEP };

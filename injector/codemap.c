@@ -300,3 +300,17 @@ bool codemap_is_sleeper(const struct codemap *map, uint64_t function_start)
     return map->n_sleepers && bsearch(&function_start, map->sleepers, map->n_sleepers,
                                       sizeof *map->sleepers, compare_addresses);
 }
+
+bool codemap_exports(struct codemap *map, const struct code_image *image, const char *name,
+                     uint64_t function_start)
+{
+    uint64_t addresses[MAX_VERSIONS];
+    struct elf_memory elf;
+    size_t n = elf_memory_open(&elf, &map->cache, image->base)
+                   ? 0
+                   : elf_memory_exports(&elf, name, addresses, MAX_VERSIONS);
+    for (size_t i = 0; i < n; i++)
+        if (addresses[i] == function_start)
+            return true;
+    return false;
+}

@@ -63,4 +63,8 @@ uint64_t codemap_function_end(struct codemap *, const struct code_image *, uint6
 /* Is the function that starts here one in which a thread may sleep and be borrowed? */
 bool codemap_is_sleeper(const struct codemap *, uint64_t function_start);
 
+/* Does the image export `name`, in one of its versions, as the function that starts here? */
+bool codemap_exports(struct codemap *, const struct code_image *, const char *name,
+                     uint64_t function_start);
+
 #endif

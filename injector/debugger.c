@@ -22,7 +22,7 @@
 #include "procfs.h"
 #include "unwinder.h"
 
-enum { MAX_ANSWER = 4096, MAX_ADVANCES = 20 };
+enum { MAX_ADVANCES = 20 };
 
 /* gdb waits for any child, ours included: whoever started us may not learn it otherwise. */
 static void tell_exit_status(int status, void *requests)
@@ -33,13 +33,15 @@ static void tell_exit_status(int status, void *requests)
 
 bool debugger_open(struct debugger *debugger, int *argc, char ***argv)
 {
-    int requests, answers, tid;
+    int requests, answers, tid, end = 0;
 
     if (*argc < 3 || strcmp((*argv)[1], "--debugger") ||
-        sscanf((*argv)[2], "%d,%d,%d", &requests, &answers, &tid) != 3)
+        sscanf((*argv)[2], "%d,%d,%d%n", &requests, &answers, &tid, &end) != 3)
         return false;
-    *debugger = (struct debugger){
-        .requests = fdopen(requests, "w"), .answers = fdopen(answers, "r"), .selected = tid};
+    *debugger = (struct debugger){.requests = fdopen(requests, "w"),
+                                  .answers = fdopen(answers, "r"),
+                                  .selected = tid,
+                                  .here = !strcmp((*argv)[2] + end, ",here")};
     if (debugger->requests)
         on_exit(tell_exit_status, debugger->requests);
     (*argv)[2] = (*argv)[0];
@@ -54,8 +56,7 @@ static struct error *no_debugger(void)
 }
 
 /* Sends a line and, if `answer` is not NULL, reads one into it. */
-__attribute__((format(printf, 3, 4))) static struct error *
-ask(struct debugger *debugger, char *answer, const char *format, ...)
+struct error *debugger_ask(struct debugger *debugger, char *answer, const char *format, ...)
 {
     va_list arguments;
 
@@ -71,7 +72,7 @@ ask(struct debugger *debugger, char *answer, const char *format, ...)
         return no_debugger();
     if (!answer)
         return NULL;
-    if (!fgets(answer, MAX_ANSWER, debugger->answers))
+    if (!fgets(answer, DEBUGGER_ANSWER, debugger->answers))
         return no_debugger();
     answer[strcspn(answer, "\n")] = '\0';
     return NULL;
@@ -94,11 +95,11 @@ static bool parse_registers(const char *text, struct arch_registers *registers)
     return true;
 }
 
-static struct error *read_registers(struct debugger *debugger, pid_t tid,
-                                    struct arch_registers *registers, bool *stopped)
+struct error *debugger_registers(struct debugger *debugger, pid_t tid,
+                                 struct arch_registers *registers, bool *stopped)
 {
-    char answer[MAX_ANSWER];
-    struct error *error = ask(debugger, answer, "registers %d", (int)tid);
+    char answer[DEBUGGER_ANSWER];
+    struct error *error = debugger_ask(debugger, answer, "registers %d", (int)tid);
 
     *stopped = !error && parse_registers(answer, registers);
     return error;
@@ -124,18 +125,34 @@ static const char *unfit(pid_t pid, pid_t tid)
     return strstr(status, "shstk") ? "it uses a shadow stack" : NULL;
 }
 
-static bool judge(struct safepoint *safepoint, pid_t tid, const struct arch_registers *registers)
+static bool judge(struct safepoint *safepoint, pid_t tid, const struct arch_registers *registers,
+                  struct safepoint_place *place)
 {
     struct tracee tracee = {.pid = safepoint->map->view.pid, .tid = tid};
     const char *why;
 
     safepoint->attempts++;
-    if (!safepoint_judge(safepoint, &tracee, registers))
+    if (!safepoint_judge(safepoint, &tracee, registers, place))
         return false;
     why = unfit(tracee.pid, tid);
     if (why)
         snprintf(safepoint->obstacle, sizeof safepoint->obstacle, "thread %d: %s", (int)tid, why);
     return !why;
+}
+
+struct error *debugger_judge(struct debugger *debugger, struct safepoint *safepoint, pid_t tid,
+                             struct safepoint_place *place, bool *safe)
+{
+    struct arch_registers registers;
+    bool stopped;
+    struct error *error = debugger_registers(debugger, tid, &registers, &stopped);
+
+    if (!error && !stopped)
+        snprintf(safepoint->obstacle, sizeof safepoint->obstacle,
+                 "a place that is not known: it "
+                 "is not stopped");
+    *safe = !error && stopped && judge(safepoint, tid, &registers, place);
+    return error;
 }
 
 /* The thread that will be at a safe place soonest, as far as one can tell. */
@@ -149,10 +166,11 @@ static struct error *try_thread(struct debugger *debugger, struct safepoint *saf
                                 bool *safe, struct way_out *way)
 {
     struct arch_registers registers;
+    struct safepoint_place place;
     bool stopped;
-    struct error *error = read_registers(debugger, tid, &registers, &stopped);
+    struct error *error = debugger_registers(debugger, tid, &registers, &stopped);
 
-    *safe = !error && stopped && judge(safepoint, tid, &registers);
+    *safe = !error && stopped && judge(safepoint, tid, &registers, &place);
     if (error || !stopped || *safe || way->address)
         return error;
     way->address = safepoint_way_out(safepoint, &registers);
@@ -189,7 +207,7 @@ struct error *debugger_find_thread(struct debugger *debugger, struct safepoint *
 {
     for (int i = 0; i < MAX_ADVANCES; i++) {
         struct way_out way = {0};
-        char answer[MAX_ANSWER];
+        char answer[DEBUGGER_ANSWER];
         bool safe = false;
         struct error *error = try_threads(debugger, safepoint, tid, &safe, &way);
 
@@ -197,8 +215,8 @@ struct error *debugger_find_thread(struct debugger *debugger, struct safepoint *
             return error;
         if (!way.address)
             break;
-        error = ask(debugger, answer, "advance %d 0x%" PRIx64 " %s", (int)way.tid, way.address,
-                    way.obstacle);
+        error = debugger_ask(debugger, answer, "advance %d 0x%" PRIx64 " %s", (int)way.tid,
+                             way.address, way.obstacle);
         if (error)
             return error;
         if (strcmp(answer, "there"))
@@ -222,22 +240,41 @@ static struct error *call_failed(const struct target *target, const char *what, 
                      (int)target->pid, answer);
 }
 
-static struct error *call_munmap(struct debugger *debugger, const struct python *python, pid_t tid,
-                                 uint64_t region)
+struct error *debugger_call(struct debugger *debugger, pid_t tid, uint64_t function,
+                            uint64_t *result)
 {
-    char answer[MAX_ANSWER];
-    return ask(debugger, answer, "call %d 0x%" PRIx64 " 0x%" PRIx64 " %d", (int)tid, python->munmap,
-               region, STUB_REGION_SIZE);
+    char answer[DEBUGGER_ANSWER];
+    struct error *error = debugger_ask(debugger, answer, "call %d 0x%" PRIx64, (int)tid, function);
+
+    if (!error && !strncmp(answer, "failed", 6))
+        return error_new(EXIT_CANNOT_ATTACH, "call-failed", "a call in thread %d: %.900s", (int)tid,
+                         answer);
+    *result = error ? 0 : strtoull(answer, NULL, 16);
+    return error;
+}
+
+struct error *debugger_no_thread(const struct target *target, int errnum)
+{
+    return error_errno(EXIT_CANNOT_ATTACH, "no-thread", errnum, "process %d may not start a thread",
+                       (int)target->pid);
+}
+
+struct error *debugger_unmap_stub(struct debugger *debugger, const struct python *python, pid_t tid,
+                                  uint64_t region)
+{
+    char answer[DEBUGGER_ANSWER];
+    return debugger_ask(debugger, answer, "call %d 0x%" PRIx64 " 0x%" PRIx64 " %d", (int)tid,
+                        python->munmap, region, STUB_REGION_SIZE);
 }
 
 static struct error *map_region(struct debugger *debugger, const struct target *target, pid_t tid,
                                 const struct python *python, uint64_t region)
 {
-    char answer[MAX_ANSWER];
+    char answer[DEBUGGER_ANSWER];
     struct error *error =
-        ask(debugger, answer, "call %d 0x%" PRIx64 " 0x%" PRIx64 " %d %d %d -1 0", (int)tid,
-            python->mmap, region, STUB_REGION_SIZE, PROT_READ | PROT_EXEC,
-            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE);
+        debugger_ask(debugger, answer, "call %d 0x%" PRIx64 " 0x%" PRIx64 " %d %d %d -1 0",
+                     (int)tid, python->mmap, region, STUB_REGION_SIZE, PROT_READ | PROT_EXEC,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE);
     if (error || strtoull(answer, NULL, 16) == region)
         return error;
     return call_failed(target, "mmap", answer);
@@ -268,30 +305,42 @@ static bool thread_was_made(const struct tracee *tracee, uint64_t region)
            !tracee_write(tracee, region + STUB_LEFT, &left, sizeof left);
 }
 
+struct error *debugger_map_stub(struct debugger *debugger, const struct target *target, pid_t tid,
+                                const struct python *python, const struct stub_params *params,
+                                uint64_t region)
+{
+    const struct tracee tracee = {.pid = target->pid, .tid = tid};
+    struct error *error = map_region(debugger, target, tid, python, region);
+
+    if (error)
+        return error;
+    if (!tracee_poke(&tracee, region, stub_blob, (size_t)(stub_blob_end - stub_blob)) &&
+        !tracee_poke(&tracee, region + STUB_PARAMS, params, sizeof *params))
+        return NULL;
+    error = tracee_error(&tracee, errno, "write to the new pages of");
+    error_free(debugger_unmap_stub(debugger, python, tid, region));
+    return error;
+}
+
 struct error *debugger_start_thread(struct debugger *debugger, const struct target *target,
                                     pid_t tid, const struct python *python,
                                     const struct stub_params *params, uint64_t region)
 {
     const struct tracee tracee = {.pid = target->pid, .tid = tid};
-    char answer[MAX_ANSWER] = "";
-    struct error *error = map_region(debugger, target, tid, python, region);
+    char answer[DEBUGGER_ANSWER] = "";
+    struct error *error = debugger_map_stub(debugger, target, tid, python, params, region);
 
     if (error)
         return error;
-    if (tracee_poke(&tracee, region, stub_blob, (size_t)(stub_blob_end - stub_blob)) ||
-        tracee_poke(&tracee, region + STUB_PARAMS, params, sizeof *params))
-        error = tracee_error(&tracee, errno, "write to the new pages of");
-    if (!error)
-        error = ask(debugger, answer, "call %d 0x%" PRIx64 " 0x%" PRIx64, (int)tid,
-                    region + STUB_CALLED, region);
+    error = debugger_ask(debugger, answer, "call %d 0x%" PRIx64 " 0x%" PRIx64, (int)tid,
+                         region + STUB_CALLED, region);
     if (!error && !strncmp(answer, "failed", 6) && !thread_was_made(&tracee, region))
         error = call_failed(target, "the call that starts a thread", answer);
     else if (!error && (int64_t)strtoull(answer, NULL, 16) < 0)
-        error = error_errno(EXIT_CANNOT_ATTACH, "no-thread", (int)-strtoull(answer, NULL, 16),
-                            "process %d may not start a thread", (int)target->pid);
+        error = debugger_no_thread(target, (int)-strtoull(answer, NULL, 16));
     if (error) {
-        error_free(call_munmap(debugger, python, tid, region));
+        error_free(debugger_unmap_stub(debugger, python, tid, region));
         return error;
     }
-    return ask(debugger, NULL, "run 0x%" PRIx64, region + STUB_END);
+    return debugger_ask(debugger, NULL, "run 0x%" PRIx64, region + STUB_END);
 }

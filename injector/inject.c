@@ -25,6 +25,7 @@
 #include "cleanup.h"
 #include "debugger.h"
 #include "fault.h"
+#include "gil_loan.h"
 #include "loaded_agent.h"
 #include "noted_signal.h"
 #include "safepoint.h"
@@ -105,6 +106,9 @@ static struct stub_params stub_params(const struct target *target, const struct 
 {
     /* The C library's own two signals stay open: setuid() in another thread waits for them. */
     const uint64_t c_library_signals = 1ull << (32 - 1) | 1ull << (33 - 1);
+    /* With it a debugger stops what runs, and where the GIL is lent only our thread does. */
+    const uint64_t interrupt = 1ull << (SIGINT - 1);
+    bool lent = target->debugger && target->debugger->here;
     struct stub_params params = {
         .pthread_create = python->pthread_create,
         .munmap = python->munmap,
@@ -115,11 +119,13 @@ static struct stub_params stub_params(const struct target *target, const struct 
         .dlsym = python->dlsym,
         .dlerror = python->dlerror,
         .loaded_agent = python->loaded_agent,
-        .signal_mask = ~c_library_signals,
+        .signal_mask = ~(c_library_signals | (lent ? interrupt : 0)),
         .memfd_flags = inject_memfd_flags(),
         .shared_size = (uint32_t)shared_size(request),
         .patience_ms = STUB_PATIENCE_MS,
         .pyhot = our_pid_there(target),
+        .save_thread = lent ? python->save_thread : 0,
+        .restore_thread = python->restore_thread,
         .debugger = target->debugger ? debugger_visible(target->pid) : STUB_NO_DEBUGGER,
         .status = "/proc/thread-self/status",
         .untraced = "TracerPid:\t0\n",
@@ -310,7 +316,7 @@ static struct error *borrow_from_debugger(struct injection *injection, const str
     struct codemap map;
     struct safepoint safepoint = {.map = &map};
     struct arch_gadgets gadgets;
-    pid_t tid;
+    pid_t tid = 0;
 
     struct error *error = codemap_open(&map, target);
     if (!error)
@@ -318,13 +324,19 @@ static struct error *borrow_from_debugger(struct injection *injection, const str
     if (!error)
         error = find_gadgets(&gadgets, &map);
     if (!error)
-        error = debugger_find_thread(target->debugger, &safepoint, &tid);
+        error = target->debugger->here ? gil_loan_check(target->debugger, &safepoint, python)
+                                       : debugger_find_thread(target->debugger, &safepoint, &tid);
+    if (!error && target->debugger->here)
+        tid = target->debugger->selected;
     if (!error)
         error = seccomp_check(&safepoint.seccomp, target, tid);
     if (!error) {
         struct stub_params params = stub_params(target, python, &gadgets, request);
         *region = choose_address(&map.view);
-        error = debugger_start_thread(target->debugger, target, tid, python, &params, *region);
+        error =
+            target->debugger->here
+                ? gil_loan_start(target->debugger, target, python, &gadgets, &params, *region)
+                : debugger_start_thread(target->debugger, target, tid, python, &params, *region);
     }
     injection->attempts = safepoint.attempts;
     safepoint_close(&safepoint);

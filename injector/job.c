@@ -10,6 +10,7 @@
 
 #include "channel.h"
 #include "cleanup.h"
+#include "debugger.h"
 #include "inject.h"
 #include "noted_signal.h"
 #include "python.h"
@@ -53,7 +54,8 @@ struct pyhot_request *job_request(const struct options *options, enum pyhot_comm
     request->protocol = PYHOT_PROTOCOL;
     request->size = size;
     request->command = command;
-    request->flags = options->flags | (options->verbose ? PYHOT_VERBOSE : 0);
+    request->flags = options->flags | (options->verbose ? PYHOT_VERBOSE : 0) |
+                     (options->debugger && options->debugger->here ? PYHOT_LENT : 0);
     request->data_policy = options->data_policy;
     request->timeout_ms = options->timeout_ms;
     request->n_modules = options->modules.n;
@@ -116,9 +118,11 @@ static struct error *start_and_read(const struct options *options, const struct 
                                     const struct pyhot_request *request, enum via via,
                                     uint64_t start_ns, struct json_object **result)
 {
-    /* A breakpoint may hold the job up for as long as its user likes; who can wait, can cancel. */
-    uint64_t deadline_ns =
-        options->debugger ? UINT64_MAX : start_ns + options->timeout_ms * UINT64_C(1000000);
+    /* A breakpoint may hold the job up for as long as its user likes; who can wait, can cancel.
+     * Where only our thread runs, it may wait for one that does not. */
+    uint64_t deadline_ns = options->debugger && !options->debugger->here
+                               ? UINT64_MAX
+                               : start_ns + options->timeout_ms * UINT64_C(1000000);
     struct progress progress;
     struct injection injection;
     struct error *error = via == VIA_REMOTE_EXEC

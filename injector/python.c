@@ -11,7 +11,19 @@
 #include "loaded_agent.h"
 #include "runtime.h"
 
-enum { GIL_ENSURE, GET_VERSION, RUNTIME, VERSION, TRACE_REFS, N_PYTHON };
+enum {
+    GIL_ENSURE,
+    GET_VERSION,
+    RUNTIME,
+    VERSION,
+    TRACE_REFS,
+    SAVE_THREAD,
+    RESTORE_THREAD,
+    THIS_STATE,
+    CURRENT_STATE,
+    CURRENT_STATE_3_13,
+    N_PYTHON
+};
 
 static const struct symbol python_symbols[N_PYTHON] = {
     [GIL_ENSURE] = {.name = "PyGILState_Ensure"},
@@ -20,6 +32,11 @@ static const struct symbol python_symbols[N_PYTHON] = {
     [VERSION] = {.name = "Py_Version"}, /* from 3.11 */
     /* In a Py_TRACE_REFS build PyModule_Create2 has this name; Include/modsupport.h. */
     [TRACE_REFS] = {.name = "PyModule_Create2TraceRefs"},
+    [SAVE_THREAD] = {.name = "PyEval_SaveThread"},
+    [RESTORE_THREAD] = {.name = "PyEval_RestoreThread"},
+    [THIS_STATE] = {.name = "PyGILState_GetThisThreadState"},
+    [CURRENT_STATE] = {.name = "_PyThreadState_UncheckedGet"}, /* to 3.12 */
+    [CURRENT_STATE_3_13] = {.name = "PyThreadState_GetUnchecked"},
 };
 
 static const char *base_name(const char *path)
@@ -99,6 +116,11 @@ static struct error *examine_image(struct python *python, const struct target *t
     if (!*found)
         return NULL;
     python->runtime = symbols[RUNTIME].address;
+    python->save_thread = symbols[SAVE_THREAD].address;
+    python->restore_thread = symbols[RESTORE_THREAD].address;
+    python->this_state = symbols[THIS_STATE].address;
+    python->current_state = symbols[CURRENT_STATE].address ? symbols[CURRENT_STATE].address
+                                                           : symbols[CURRENT_STATE_3_13].address;
     if ((error = name_library(python, image, program)) ||
         (error = runtime_version(python, target, image, symbols[VERSION].address)))
         return error;

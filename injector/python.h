@@ -11,6 +11,9 @@ struct python {
     char version[32]; /* "3.11.2" */
     char *library;    /* path of libpython as the target's loader knows it; NULL: the executable */
     uint64_t runtime; /* address of _PyRuntime */
+    /* PyEval_SaveThread, PyEval_RestoreThread, PyGILState_GetThisThreadState,
+     * PyThreadState_GetUnchecked; 0: it has no such function. */
+    uint64_t save_thread, restore_thread, this_state, current_state;
     /* Entry points in the target's libc (or libdl, libpthread of an old glibc): */
     uint64_t dlopen, dlsym, dlerror, pthread_create, pthread_detach, pthread_self, munmap, mmap,
         close;

@@ -81,6 +81,7 @@ struct walk {
     unsigned frames;
     long syscall;                    /* that the thread is in, or -1 */
     const struct code_image *caller; /* of the function that it sleeps in; NULL: none known */
+    struct safepoint_place place;
     const struct code_image *images[MAX_IMAGES];
     size_t n_images;
 };
@@ -108,14 +109,16 @@ static bool is_harmless_syscall(long number)
 }
 
 /* The run that has just ended inwards of an ordinary frame: may it be there? */
-static bool judge_inner_run(struct safepoint *safepoint, const struct walk *walk)
+static bool judge_inner_run(struct safepoint *safepoint, struct walk *walk)
 {
     const struct libc_run *run = &walk->run;
     if (!run->length)
         return true;
     if (run->first == 0 && is_harmless_syscall(walk->syscall) &&
-        codemap_is_sleeper(safepoint->map, run->outermost))
+        codemap_is_sleeper(safepoint->map, run->outermost)) {
+        walk->place.sleeps_in = run->outermost;
         return true;
+    }
     return unsafe(safepoint, "%s+0x%llx", run->image->name,
                   (unsigned long long)(run->outermost_ip - run->image->bias));
 }
@@ -146,6 +149,8 @@ static bool judge_frame(struct safepoint *safepoint, struct walk *walk, uint64_t
         return unsafe(safepoint, "the %s, %s",
                       image->kind == CODE_LOADER ? "dynamic loader" : "memory allocator",
                       image->name);
+    if (image->kind != CODE_C_LIBRARY && !walk->place.code)
+        walk->place.code = image;
     if (!remember_image(walk, image))
         return unsafe(safepoint, "more than %d files on one stack", MAX_IMAGES);
     if (image->kind == CODE_C_LIBRARY) {
@@ -213,12 +218,13 @@ static bool has_stack_room(const struct tracee *tracee, uint64_t sp)
 }
 
 bool safepoint_judge(struct safepoint *safepoint, const struct tracee *tracee,
-                     const struct arch_registers *registers)
+                     const struct arch_registers *registers, struct safepoint_place *place)
 {
     struct walk walk;
 
     if (!judge_stack(safepoint, registers, &walk))
         return false;
+    *place = walk.place;
     for (size_t i = 0; i < walk.n_images; i++)
         if (!codemap_unchanged(safepoint->map, walk.images[i]))
             return unsafe(safepoint, "%s, which is being replaced", walk.images[i]->name);
@@ -248,7 +254,8 @@ static bool is_safe(struct safepoint *safepoint, const struct tracee *tracee)
 
     if (arch_read_registers(tracee->tid, &registers))
         return unsafe(safepoint, "a thread that ended");
-    if (!safepoint_judge(safepoint, tracee, &registers))
+    struct safepoint_place place;
+    if (!safepoint_judge(safepoint, tracee, &registers, &place))
         return false;
     if (in_rseq(tracee, arch_ip(&registers)))
         return unsafe(safepoint, "a restartable sequence");

@@ -29,9 +29,16 @@ struct error *safepoint_find(struct safepoint *, struct tracee *, uint64_t deadl
 struct error *safepoint_end_wait(struct safepoint *, pid_t tid, uint64_t deadline_ns)
     __attribute__((warn_unused_result));
 
+/* Where a safe thread is. */
+struct safepoint_place {
+    const struct code_image *code; /* innermost that is not the C library's; NULL: none */
+    uint64_t sleeps_in; /* function of the C library, if it is in the kernel for that; or 0 */
+};
+
 /* For a thread that a debugger stopped, with these registers (debugger.c).  False: it is not at a
  * safe place, obstacle says why. */
-bool safepoint_judge(struct safepoint *, const struct tracee *, const struct arch_registers *);
+bool safepoint_judge(struct safepoint *, const struct tracee *, const struct arch_registers *,
+                     struct safepoint_place *);
 
 /* Where that thread comes back to code that is neither of the C library, of the loader nor of an
  * allocator: a return address on its stack; 0: not known. */

@@ -54,7 +54,8 @@ def settings(**wanted):
 @contextlib.contextmanager
 def user_breakpoints_off():
     """One that stopped a call of ours would leave the thread in the middle of it."""
-    enabled = [breakpoint for breakpoint in gdb.breakpoints() if breakpoint.enabled]
+    enabled = [breakpoint for breakpoint in gdb.breakpoints()
+               if breakpoint.enabled and not isinstance(breakpoint, Place)]
     for breakpoint in enabled:
         breakpoint.enabled = False
     try:
@@ -97,6 +98,10 @@ def thread_of(tid):
     return None
 
 
+def newest_thread():
+    return max(gdb.selected_inferior().threads(), key=lambda thread: thread.num)
+
+
 class Place(gdb.Breakpoint):
     """A stop of ours: in the program's code by a debug register, so that no byte of it is changed;
     in our own code, which nobody else runs, by an instruction, as debug registers are few."""
@@ -134,10 +139,13 @@ class Stops:
         self.exited = True
 
 
-def run_until(place):
-    """Lets all threads run.  What stopped them, if it was not `place`, has been shown."""
+def run_until(place, alone=None):
+    """Lets all threads run, or one.  What stopped them, if it was not `place`, has been shown."""
+    if alone:
+        alone.switch()
     # A gdb that follows a child leaves the parent to itself.
-    with Stops() as stops, settings(scheduler_locking="off", follow_fork_mode="parent"):
+    with Stops() as stops, settings(scheduler_locking="on" if alone else "off",
+                                    follow_fork_mode="parent"):
         try:
             shown = gdb.execute("continue", to_string=True)
         finally:
@@ -161,17 +169,18 @@ def told_late(function):
 class Job:
     """One run of the pyhot binary."""
 
-    def __init__(self, arguments, tid, variable):
+    def __init__(self, arguments, tid, variable, here=False):
         requests, requests_end = os.pipe()
         answers_end, answers = os.pipe()
         self.variable = variable
         self.background = False
+        self.alone = None  # (our thread that runs alone, the one that lends the GIL, its place)
         self.status = None  # told by pyhot: gdb waits for all its children, and may reap this one
         self.printed = None  # (stdout, stderr)
         self.users = set()  # numbers of threads that came to a stop of gdb's user while we asked
         self.served = threading.Event()
         self.lock = threading.Lock()
-        option = "%d,%d,%d" % (requests_end, answers_end, tid)
+        option = "%d,%d,%d%s" % (requests_end, answers_end, tid, ",here" if here else "")
         self.process = subprocess.Popen(
             [pyhot_path(), "--debugger", option] + arguments, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
@@ -236,20 +245,26 @@ class Job:
         """Answers until it says that its thread runs, and returns where that will end; None if it
         ended before."""
         try:
-            end = self._answer_until("run")
+            end = self._answer_until("run", "alone")
         finally:
             self.served.set()
         return end and int(end, 16)
 
-    def _answer_until(self, last):
-        """What the request `last` says; None: it ended."""
+    def _answer_until(self, *last):
+        """What one of the requests `last` says; None: it ended."""
         for line in self.requests:
             kind, *words = line.rstrip("\n").split(" ")
             if kind == "exit":
                 self.status = int(words[0])
-            if kind == last:
+            if kind == "alone":
+                self.alone = (newest_thread(), thread_of(int(words[1])), int(words[2], 16))
+            if kind in last:
                 return words[0]
-            if kind != "exit":
+            if kind == "back":
+                with user_breakpoints_off():
+                    run_until(Place(int(words[1], 16), thread_of(int(words[0]))),
+                              thread_of(int(words[0])))
+            elif kind != "exit":
                 print(getattr(self, "_" + kind)(*words), file=self.answers, flush=True)
         return None
 
@@ -279,6 +294,16 @@ class Job:
                 return "%#x" % (int(gdb.parse_and_eval(expression)) & WORD)
         except gdb.error as error:
             return "failed " + str(error).replace("\n", " ")
+
+    def _enter(self, tid, function, sp, first, second, place):
+        thread = thread_of(int(tid))
+        with selection(), user_breakpoints_off(), settings(print__thread_events="off"):
+            thread.switch()
+            for register, value in (("rip", function), ("rdi", first), ("rsi", second), ("rsp", sp)):
+                gdb.newest_frame().select()  # anew: another stack is that of other frames
+                gdb.execute("set $%s = %s" % (register, value), to_string=True)
+            hit, _ = run_until(Place(int(place, 16)), thread)
+        return "there" if hit else "failed something else stopped it"
 
     def _advance(self, tid, address, *why):
         thread = thread_of(int(tid))
@@ -384,9 +409,12 @@ def target_of_gdb():
 def run_job(command, argument):
     arguments = shlex.split(argument)
     variable = None
-    if "--here" in arguments:  # why: docs/gdb.md
-        raise gdb.GdbError("pyhot: there is no --here: a reload inside a stopped thread can hang it; "
-                           "without it, the threads run until the GIL is free")
+    here = "--here" in arguments
+    if here:
+        arguments.remove("--here")
+        if gdb.parameter("non-stop"):
+            raise gdb.GdbError("pyhot: --here is not for non-stop mode, where no thread that you "
+                               "stopped is let run")
     if "-j" in arguments:
         arguments = ["--json" if word == "-j" else word for word in arguments]
         variable = "pyhot"
@@ -394,7 +422,7 @@ def run_job(command, argument):
 
     def start():
         return Job([command, "--color=never", str(pid)] + arguments, gdb.selected_thread().ptid[1],
-                   variable)
+                   variable, here)
 
     if gdb.parameter("non-stop"):
         NonStop(start)
@@ -499,16 +527,53 @@ class NonStop:
                     gdb.execute("continue &", to_string=True)
 
 
+@contextlib.contextmanager
+def impatience(job):
+    """Our thread runs alone: when its job was given up it may still wait for a thread that does
+    not run.  Then it is stopped as by Ctrl-C."""
+    ended = threading.Event()
+
+    def watch():
+        job.reader.join()
+        if not ended.wait(1) and job.status == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    if job.alone:
+        with signals_blocked():  # they are gdb's
+            threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def take_gil_back(ours, lender, place):
+    """Our thread is at its end: the other one takes the GIL and goes to where it was.  Then ours
+    ends, and gdb says that nothing is left that runs."""
+    with user_breakpoints_off():
+        hit, _ = run_until(Place(place, lender), lender)
+        if hit:
+            with settings(scheduler_locking="on"):
+                ours.switch()
+                gdb.execute("continue", to_string=True)
+
+
 def drive(job):
     """From the first question to the report, or to a stop that was not ours."""
     with settings(pagination="off", confirm="off"):
         end = job.serve()
         if end is not None:
             thread = gdb.selected_thread()
-            with settings(print__thread_events="off"):
-                hit, stops = run_until(Place(end))
+            frame = gdb.selected_frame()
+            ours = job.alone and job.alone[0]
+            with settings(print__thread_events="off"), impatience(job):
+                hit, stops = run_until(Place(end), ours)
+                if hit and ours:
+                    take_gil_back(*job.alone)
             if hit and thread.is_valid():
                 thread.switch()
+                if frame.is_valid():
+                    frame.select()
             if stops.interrupted and not hit:
                 job.cancel()
             if not hit and not stops.exited and not job.wait(2 if stops.interrupted else 0):

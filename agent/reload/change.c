@@ -228,6 +228,36 @@ static int foresee(struct reload *reload)
     return reload->foreseen ? 0 : -1;
 }
 
+/* The modules' values as they were, in a list: who lends the GIL may have borrowed one of them. New
+ * reference; NULL with an exception. */
+static PyObject *values_before(const struct reload *reload)
+{
+    PyObject *all = PyList_New(0);
+
+    for (size_t i = 0; all && i < reload->n; i++) {
+        PyObject *copy = PyDict_Copy(PyModule_GetDict(reload->members[i].module));
+
+        if (!copy || PyList_Append(all, copy) < 0 ||
+            remap_exclude(plan_remap(reload->plan), copy) < 0) {
+            Py_DecRef(all);
+            all = NULL;
+        }
+        Py_DecRef(copy);
+    }
+    return all;
+}
+
+/* C code that holds the GIL may rely on what it did not count: an object that is in a tuple stays
+ * alive with that.  So nothing that is replaced now may die. */
+static int keep_for_lender(struct reload *reload)
+{
+    if (!(reload->options->flags & PYHOT_LENT))
+        return 0;
+    reload->lent = values_before(reload);
+    remap_keep_replaced(plan_remap(reload->plan));
+    return reload->lent ? 0 : -1;
+}
+
 static enum step commit(struct reload *reload)
 {
     if (reload->options->flags & PYHOT_DRY_RUN)
@@ -260,7 +290,7 @@ enum step change(struct reload *reload)
     if (!reload->plan || collector_pause(&collecting) < 0)
         return STEP_ERROR;
     start = now_ns();
-    if (prepare_plan(reload) == 0)
+    if (keep_for_lender(reload) == 0 && prepare_plan(reload) == 0)
         step = commit(reload);
     if (step != STEP_ERROR)
         reload->remap = remap_report(plan_remap(reload->plan));

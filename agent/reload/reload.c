@@ -478,6 +478,8 @@ static void clear(struct reload *reload)
     Py_DecRef(reload->remap);
     Py_DecRef(reload->foreseen);
     Py_DecRef(reload->left);
+    if (!reload->committed)
+        Py_DecRef(reload->lent);
     threads_tidy(&reload->threads);
     PyErr_Restore(type, value, traceback);
 }

@@ -46,6 +46,7 @@ struct reload {
     PyObject *foreseen;      /* what is told if after the commit there is no memory for a report */
     PyObject *generations;   /* left by others' reloads: stale_generations */
     PyObject *left;          /* what a failed execution left behind: list of str */
+    PyObject *lent;          /* values_before's list, kept for ever; or NULL */
     bool committed;
     struct threads_before threads;
     double gil_ms;

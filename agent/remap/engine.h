@@ -95,7 +95,7 @@ struct remap {
     struct word_log *log;
     struct fields *fields; /* field.c */
     struct chunk *chunks;  /* remap_alloc */
-    bool migrate, resolved, committed;
+    bool migrate, keep_replaced, resolved, committed;
     bool paused, collector_was_on; /* the collector */
     size_t objects_scanned, referrers, references_rewritten, unresolved, unaccounted;
     size_t miscounted; /* see ledger_compare */

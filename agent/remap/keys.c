@@ -54,7 +54,8 @@ int keys_open(struct remap *r)
 void keys_close(struct remap *r)
 {
     for (size_t i = 0; i < r->n_keys; i++) {
-        Py_DecRef(r->keys[i].old);
+        if (!r->keep_replaced || !r->committed)
+            Py_DecRef(r->keys[i].old);
         Py_DecRef(r->keys[i].new_);
     }
     big_free(r->keys);

@@ -55,6 +55,9 @@ int remap_exclude(struct remap *, PyObject *holder);
  * over their attributes, and join the map; on by default.  Off: they are unresolved. */
 void remap_set_migrate(struct remap *, bool on);
 
+/* What the commit replaces is kept for ever. */
+void remap_keep_replaced(struct remap *);
+
 int remap_resolve(struct remap *);
 
 /* How many references cannot be rewritten (visited, but no writer): known before the

@@ -63,8 +63,9 @@ void remap_free(struct remap *r)
     arrays_close(r);
     heap_close(r);
     ledger_close(r);
-    for (size_t i = 0; i < r->n_graves; i++)
-        Py_DecRef(r->graves[i]);
+    if (!r->keep_replaced || !r->committed)
+        for (size_t i = 0; i < r->n_graves; i++)
+            Py_DecRef(r->graves[i]);
     for (size_t i = 0; i < r->n_excluded; i++)
         Py_DecRef(r->excluded[i]);
     keys_close(r);
@@ -85,6 +86,11 @@ void remap_free(struct remap *r)
 void remap_set_migrate(struct remap *r, bool on)
 {
     r->migrate = on;
+}
+
+void remap_keep_replaced(struct remap *r)
+{
+    r->keep_replaced = true;
 }
 
 int remap_pause_collector(struct remap *r)

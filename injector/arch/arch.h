@@ -76,6 +76,13 @@ const char *arch_unfit(pid_t tid);
 void *arch_signal_frame(const struct arch_registers *, const struct arch_vectors *, uint64_t mask,
                         const struct arch_gadgets *, uint64_t *address, size_t *size);
 
+/* The state of nobody, for a frame into which the thread saves its own (MACHINE.S, STUB_LENDS). */
+void arch_empty_vectors(struct arch_vectors *);
+
+/* In the frame at `frame`: where that state is, and where the thread goes on. */
+uint64_t arch_frame_vectors(const void *frame);
+uint64_t arch_frame_ip(const void *frame);
+
 /* Changes a copy of a signal frame's first ARCH_FRAME_HEAD bytes into one that goes on with these
  * registers, all signals blocked.  It may lie anywhere; it refers to the vector state of the
  * frame that it was copied from.  A frame's address plus or minus ARCH_FRAME_STEP is aligned. */

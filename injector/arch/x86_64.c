@@ -308,6 +308,31 @@ void *arch_signal_frame(const struct arch_registers *registers, const struct arc
     return bytes;
 }
 
+void arch_empty_vectors(struct arch_vectors *vectors)
+{
+    uint32_t low, high;
+
+    memset(vectors, 0, sizeof *vectors);
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    memcpy(vectors->bytes + XSAVE_SW_RESERVED, &(uint64_t){(uint64_t)high << 32 | low},
+           sizeof(uint64_t));
+    vectors->size = xsave_size(((uint64_t)high << 32 | low) & ~(uint64_t)XFEATURES_AMX);
+}
+
+uint64_t arch_frame_vectors(const void *frame)
+{
+    struct signal_frame head;
+    memcpy(&head, frame, sizeof head);
+    return head.fpstate;
+}
+
+uint64_t arch_frame_ip(const void *frame)
+{
+    struct signal_frame head;
+    memcpy(&head, frame, sizeof head);
+    return head.ip;
+}
+
 void arch_aim_syscall(struct arch_registers *registers, const struct arch_gadgets *gadgets,
                       uint64_t sp, long number, const uint64_t arguments[6])
 {

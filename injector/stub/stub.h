@@ -22,14 +22,20 @@
 #define STUB_PTHREAD_CREATE (STUB_PARAMS + 0)
 #define STUB_MUNMAP         (STUB_PARAMS + 8)
 #define STUB_SYSCALL_RETURN (STUB_PARAMS + 16)
+#define STUB_SAVE_THREAD    (STUB_PARAMS + 24)
+#define STUB_RESTORE_THREAD (STUB_PARAMS + 32)
 #define STUB_THREAD         (STUB_PAGE + 0)
 #define STUB_LEFT           (STUB_PAGE + 8)
+#define STUB_DONE           (STUB_PAGE + 12)
 #define STUB_REGION_SIZE    (2 * STUB_PAGE)
 
-/* Offsets of code that a debugger needs (MACHINE.S): the entry for a call that it makes, and
- * where our thread stops for it when the agent has ended. */
+/* Offsets of code that a debugger needs (MACHINE.S): the entry for a call that it makes; that of a
+ * thread that lends its GIL, and where it has let it go; and where our thread stops when the agent
+ * has ended. */
 #define STUB_CALLED 256
-#define STUB_END    512
+#define STUB_LENDS  448
+#define STUB_LENT   608
+#define STUB_END    736
 
 #ifndef __ASSEMBLER__
 
@@ -40,6 +46,7 @@
 
 struct stub_params {
     uint64_t pthread_create, munmap, syscall_return;
+    uint64_t save_thread, restore_thread; /* of Python, to lend our thread the GIL; or 0 */
     uint64_t pthread_self, pthread_detach, dlopen, dlsym, dlerror;
     uint64_t loaded_agent; /* PYHOT_ENTRY of an agent that is loaded already, or 0 */
     uint64_t signal_mask;  /* for our thread */
@@ -62,6 +69,7 @@ enum stub_stage { STUB_STARTING = 0, STUB_READY, STUB_FAILED };
 struct stub_private {
     uint64_t thread; /* pthread_t */
     _Atomic uint32_t left;
+    _Atomic uint32_t done;  /* the agent has ended; a futex */
     _Atomic uint32_t stage; /* enum stub_stage */
     int32_t errnum;         /* why it failed */
     int32_t tid;            /* as the target's own pid namespace has it */

@@ -18,8 +18,12 @@ _Static_assert(offsetof(struct stub_params, pthread_create) == STUB_PTHREAD_CREA
                    offsetof(struct stub_params, munmap) == STUB_MUNMAP - STUB_PARAMS &&
                    offsetof(struct stub_params, syscall_return) ==
                        STUB_SYSCALL_RETURN - STUB_PARAMS &&
+                   offsetof(struct stub_params, save_thread) == STUB_SAVE_THREAD - STUB_PARAMS &&
+                   offsetof(struct stub_params, restore_thread) ==
+                       STUB_RESTORE_THREAD - STUB_PARAMS &&
                    offsetof(struct stub_private, thread) == STUB_THREAD - STUB_PAGE &&
-                   offsetof(struct stub_private, left) == STUB_LEFT - STUB_PAGE,
+                   offsetof(struct stub_private, left) == STUB_LEFT - STUB_PAGE &&
+                   offsetof(struct stub_private, done) == STUB_DONE - STUB_PAGE,
                "stub.h has these for MACHINE.S");
 _Static_assert(STUB_PARAMS + sizeof(struct stub_params) <= STUB_PAGE, "one page");
 
@@ -182,6 +186,7 @@ static int is_awaited(const struct stub_params *params)
 }
 
 int stub_thread(const struct stub_params *params, struct stub_private *own);
+void stub_wait_until_left(struct stub_private *own);
 
 /* True when it is to go by STUB_END. */
 int stub_thread(const struct stub_params *params, struct stub_private *own)
@@ -217,7 +222,14 @@ int stub_thread(const struct stub_params *params, struct stub_private *own)
     close_fd(&own->channel[1]);
     if (mapped)
         stub_syscall(SYS_munmap, (uint64_t)at, params->shared_size, 0, 0, 0, 0);
+    atomic_store(&own->done, 1);
+    stub_syscall(SYS_futex, word(&own->done), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0, 0, 0);
+    return is_awaited(params);
+}
+
+/* Until the thread that started ours has left the region. */
+void stub_wait_until_left(struct stub_private *own)
+{
     while (!atomic_load(&own->left))
         wait_on(&own->left, FUTEX_PRIVATE_FLAG, 0, 1000);
-    return is_awaited(params);
 }
