@@ -43,6 +43,11 @@ bool job_has_injector(void)
     return job.request != NULL;
 }
 
+bool job_runs_alone(void)
+{
+    return job.request && job.request->flags & PYHOT_LENT;
+}
+
 bool job_cancelled(void)
 {
     return job.request && atomic_load(&job.request->state) == PYHOT_CANCELLED;

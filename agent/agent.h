@@ -11,6 +11,9 @@
 /* Is there an injector?  It gives up at its deadline. */
 bool job_has_injector(void);
 
+/* Does no thread run but this one, as a debugger holds the others (PYHOT_LENT)? */
+bool job_runs_alone(void);
+
 /* Did the injector give up?  Cheap; ask it between phases and in long loops. */
 bool job_cancelled(void);
 

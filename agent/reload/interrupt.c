@@ -45,7 +45,7 @@ void interrupter_start(struct interrupter *self)
 {
     self->target = (unsigned long)pthread_self();
     self->stop = 0;
-    self->started = pthread_create(&self->thread, NULL, watch, self) == 0;
+    self->started = !job_runs_alone() && pthread_create(&self->thread, NULL, watch, self) == 0;
 }
 
 void interrupter_stop(struct interrupter *self)

@@ -15,7 +15,7 @@ struct interrupter {
 
 /* Until interrupter_stop, a job that is cancelled raises KeyboardInterrupt in the calling
  * thread, again and again: Python code ends soon, a blocking call when it returns.  GIL held.
- * If no thread can be made nobody is interrupted. */
+ * If no thread can be made, or none but this one runs, nobody is interrupted. */
 void interrupter_start(struct interrupter *);
 
 /* Nothing is raised any more when this returns.  GIL held; released while it waits. */
