@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "agent.h"
+
 static bool read_main_mask(unsigned long long *mask)
 {
     char path[64], line[256];
@@ -23,13 +25,15 @@ static bool read_main_mask(unsigned long long *mask)
     return found;
 }
 
+/* The main thread may be the one that lends the GIL: then it has all signals blocked for the time,
+ * and its own mask is not to be seen. */
 void signal_mask_of_main(sigset_t *old)
 {
-    unsigned long long mask;
+    unsigned long long mask = 0;
     sigset_t set;
 
     pthread_sigmask(SIG_SETMASK, NULL, old);
-    if (!read_main_mask(&mask))
+    if (!job_runs_alone() && !read_main_mask(&mask))
         return;
     sigemptyset(&set);
     for (int number = 1; number <= 64; number++) {
