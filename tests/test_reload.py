@@ -460,6 +460,17 @@ def test_names_that_go_and_what_others_hold_of_them(python, start):
     assert target.eval("hasattr(mod, 'gone'), gone(), mod.come()") == (False, "new", 1)
 
 
+def test_a_flag_that_becomes_an_int(python, start):
+    """A combination that was made before cannot: it is told of, and not given to the new class."""
+    flag = "import enum\nclass Mode(enum.%s):\n    R = 1\n    W = 2\n"
+    target = start(python, {"mod.py": flag % "Flag",
+                            "app.py": "from mod import Mode\nMode.R | Mode.W\n" + IDLE})
+    target.edit("mod.py", flag % "IntFlag")
+    done = target.attach("mod")
+    assert done.returncode == 5 and done.report["remap"]["unresolved"] == 1, done.report
+    assert target.eval("Mode.R in (Mode.R | Mode.W), (Mode.R | Mode.W) == 3") == (True, True)
+
+
 # ---- Hooks ----
 
 HOOKS = '''

@@ -172,13 +172,16 @@ static int pair_members(struct pairing *pairing, PyObject *old, PyObject *new_)
 }
 
 /* Members that are no names of the source: combinations of flags, made when first used.  The
- * new class gets those that it has not made itself. */
+ * new class gets those that it has not made itself, if they can become its instances; else it makes
+ * its own when they are used. */
 static int pair_pseudo_members(struct pairing *pairing, PyObject *old, PyObject *new_)
 {
     PyObject *old_map = enum_map(old, "_value2member_map_");
     PyObject *new_map = enum_map(new_, "_value2member_map_");
     PyObject *value, *member;
     Py_ssize_t at = 0;
+    bool numbers = PyType_IsSubtype((PyTypeObject *)old, &PyLong_Type);
+    bool fit = numbers == !!PyType_IsSubtype((PyTypeObject *)new_, &PyLong_Type);
 
     if (!old_map || !new_map)
         return 0;
@@ -191,8 +194,8 @@ static int pair_pseudo_members(struct pairing *pairing, PyObject *old, PyObject 
         there = dict_lookup(new_map, value);
         if (there)
             status = pairing_add(pairing, member, there);
-        else if (!dict_get(class_dict(new_), "_boundary_") ||
-                 dict_get(class_dict(new_), "_flag_mask_"))
+        else if (fit && (!dict_get(class_dict(new_), "_boundary_") ||
+                         dict_get(class_dict(new_), "_flag_mask_")))
             status = PyDict_SetItem(new_map, value, member);
         if (status < 0)
             return -1;
