@@ -116,7 +116,8 @@ def test_a_thread_without_the_gil_is_refused(any_python, edited):
 def test_inside_cpython_is_refused(any_python, edited):
     """It may be in the middle of a change of what the job looks at."""
     target = edited(any_python)
-    output = gdb("tbreak PyLong_FromLong", "continue", "pyhot attach --here mod", pid=target.pid)
+    address = target.eval("ctypes.cast(ctypes.pythonapi.PyLong_FromLong, ctypes.c_void_p).value")
+    output = gdb("tbreak *%d" % address, "continue", "pyhot attach --here mod", pid=target.pid)
     assert "is in CPython itself, perhaps in the middle of a change" in output, output
     check_goes_on(target, "old")
 

@@ -184,7 +184,7 @@ def test_reload_out_of_memory_with_registries(python, any_python, tmp_path, whos
     (tmp_path / "module" / "registry.py").write_text(REGISTRY)
     library = str(tmp_path / "nomemory.so")
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, str(harness.VICTIMS / "nomemory.c")], check=True)
-    step = "1" if harness.LONG or whose == "agent" else "97"
+    step = "1" if harness.LONG else "4" if whose == "agent" else "97"
     first = "import sys; sys.path.insert(0, %r)" % os.path.dirname(agent)
     harness.run_script(python, first + SWEEP, tmp_path, library, str(tmp_path / "module" / "mod.py"), step, whose,
                        kind, timeout=1800 if harness.LONG else harness.DEADLINE)
