@@ -9,6 +9,7 @@
 #include "emit.h"
 #include "exit_functions.h"
 #include "graveyard.h"
+#include "rebased.h"
 #include "remap/remap.h"
 #include "request.h"
 #include "transaction.h"
@@ -167,7 +168,8 @@ static int settle_dicts(struct reload *reload)
 static int prepare_plan(struct reload *reload)
 {
     if (exclude_ours(reload) < 0 || pair(reload) < 0 || look_at_dropped(reload) < 0 ||
-        sweep_generations(reload) < 0 || plan_packages(reload) < 0 || settle_dicts(reload) < 0)
+        sweep_generations(reload) < 0 || plan_packages(reload) < 0 || settle_dicts(reload) < 0 ||
+        rebased_settle(reload->contents, plan_remap(reload->plan)) < 0)
         return -1;
     reload->hooks = hooks_new(&reload->execution, plan_remap(reload->plan));
     if (reload->hooks)

@@ -22,6 +22,8 @@ struct contents {
     size_t n, cap;
     PyObject **words;
     size_t n_words, words_cap;
+    PyObject **classes; /* class, bases, class, bases; kept alive */
+    size_t n_classes, classes_cap;
     struct pointer_set kept;
     struct pointer_set seen; /* every object that was reached */
     bool complete;           /* that is all there are */
@@ -176,6 +178,20 @@ static int note(struct walk *walk, PyObject *container, PyObject *const *values)
     return 0;
 }
 
+static int note_class(struct walk *walk, PyObject *class)
+{
+    struct contents *c = walk->contents;
+    PyObject *const pair[] = {class, ((PyTypeObject *)class)->tp_bases};
+
+    for (int i = 0; i < 2; i++) {
+        if (grow(&c->classes, c->n_classes, &c->classes_cap, sizeof *c->classes) < 0 ||
+            PyList_Append(walk->kept, pair[i]) < 0)
+            return -1;
+        c->classes[c->n_classes++] = pair[i];
+    }
+    return 0;
+}
+
 /* Entries of a container; -1: it is none. */
 static Py_ssize_t entries(PyObject *object)
 {
@@ -216,6 +232,8 @@ static int visit(struct walk *walk, PyObject *object)
         return 0;
     }
     if ((n >= 0 || values) && note(walk, object, values) < 0)
+        return -1;
+    if (is_heap_class(object) && note_class(walk, object) < 0)
         return -1;
     return traverse ? traverse(object, see, walk) : 0;
 }
@@ -279,6 +297,16 @@ bool contents_made_since(const struct contents *c, PyObject *object)
     return c && c->complete && gc_has_head(object) && !pointer_set_has(&c->seen, object);
 }
 
+int contents_each_class(const struct contents *c,
+                        int (*visit)(PyObject *type, PyObject *bases, void *arg), void *arg)
+{
+    int status = 0;
+
+    for (size_t i = 0; c && status == 0 && i < c->n_classes; i += 2)
+        status = visit(c->classes[i], c->classes[i + 1], arg);
+    return status;
+}
+
 bool contents_kept(const struct contents *c, PyObject *value)
 {
     return pointer_set_has(&c->kept, value);
@@ -290,6 +318,7 @@ void contents_free(struct contents *c)
         return;
     free(c->records);
     free(c->words);
+    free(c->classes);
     pointer_set_clear(&c->kept);
     pointer_set_clear(&c->seen);
     free(c);

@@ -7,6 +7,7 @@
 #include "cpython/collector.h"
 #include "exit_functions.h"
 #include "graveyard.h"
+#include "rebased.h"
 #include "remap/remap.h"
 #include "strays.h"
 
@@ -84,7 +85,9 @@ static int take_back(struct births *births, const struct contents *contents)
 
     if (status < 0)
         return -1;
-    status = strays_remove(births, contents);
+    status = rebased_restore(contents);
+    if (status == 0)
+        status = strays_remove(births, contents);
     if (status == 0)
         status = keep_globals(births);
     if (status == 0)
