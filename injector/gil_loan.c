@@ -149,7 +149,8 @@ static struct error *write_frame(const struct tracee *tracee,
     uint64_t mask;
     size_t size;
 
-    arch_empty_vectors(&vectors);
+    if (arch_empty_vectors(&vectors))
+        return tracee_error(tracee, errno, "have a place for the vector registers of");
     if (!blocked_signals(tracee->pid, tracee->tid, &mask))
         return tracee_error(tracee, ESRCH, "read the signals of");
     _cleanup_free_ void *frame = arch_signal_frame(registers, &vectors, mask, gadgets, at, &size);

@@ -76,8 +76,9 @@ const char *arch_unfit(pid_t tid);
 void *arch_signal_frame(const struct arch_registers *, const struct arch_vectors *, uint64_t mask,
                         const struct arch_gadgets *, uint64_t *address, size_t *size);
 
-/* The state of nobody, for a frame into which the thread saves its own (MACHINE.S, STUB_LENDS). */
-void arch_empty_vectors(struct arch_vectors *);
+/* The state of nobody, for a frame into which the thread saves its own (MACHINE.S, STUB_LENDS).  0,
+ * or -1 with errno: this machine cannot save it so. */
+int arch_empty_vectors(struct arch_vectors *);
 
 /* In the frame at `frame`: where that state is, and where the thread goes on. */
 uint64_t arch_frame_vectors(const void *frame);

@@ -308,15 +308,21 @@ void *arch_signal_frame(const struct arch_registers *registers, const struct arc
     return bytes;
 }
 
-void arch_empty_vectors(struct arch_vectors *vectors)
+int arch_empty_vectors(struct arch_vectors *vectors)
 {
-    uint32_t low, high;
+    enum { OSXSAVE = 1 << 27 }; /* in ecx of leaf 1: the kernel has enabled XSAVE */
+    uint32_t low, high, a, b, c, d;
 
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE)) {
+        errno = ENOTSUP;
+        return -1;
+    }
     memset(vectors, 0, sizeof *vectors);
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     memcpy(vectors->bytes + XSAVE_SW_RESERVED, &(uint64_t){(uint64_t)high << 32 | low},
            sizeof(uint64_t));
     vectors->size = xsave_size(((uint64_t)high << 32 | low) & ~(uint64_t)XFEATURES_AMX);
+    return 0;
 }
 
 uint64_t arch_frame_vectors(const void *frame)
