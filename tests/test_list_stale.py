@@ -405,6 +405,11 @@ NOISE = "asyncio, concurrent.futures, ctypes, dataclasses, decimal, doctest, ema
 def test_no_false_alarm_in_the_standard_library(python, run_script):
     output = run_script(python, r'''
 import %s
+import _pydecimal, xml.etree.ElementTree    # beside the same in C
+try:
+    import dummy_threading                  # to 3.8
+except ImportError:
+    import zoneinfo._zoneinfo
 import pyhot
 result = pyhot.stale(objects=True)
 print([m for m in result["modules"] if m["state"] in ("stale", "unreadable")])
@@ -943,6 +948,14 @@ other = types.ModuleType("other")
 exec("def patched(): return 2\\nclass Patched:\\n    def method(self): return 3", vars(other))
 patched = other.patched
 Patched.method = other.Patched.__dict__["method"]
+
+class Twin:
+    def method(self): pass
+def twin(): pass
+other = types.ModuleType(__name__)      # another distribution of the same
+exec(compile("class Twin:\\n    def method(self): pass\\ndef twin(): pass",
+             "elsewhere.py", "exec"), vars(other))
+saved_too += [other.Twin, other.twin]
 ''')
     assert output == "[]\n"
 

@@ -8,6 +8,7 @@
 #include "cpython/version.h"
 #include "diff.h"
 #include "live.h"
+#include "names.h"
 #include "source/initialiser.h"
 #include "source/loaded.h"
 
@@ -377,20 +378,6 @@ static PyObject *find_class(struct live *live, PyObject *qualname)
     return namespace ? found : NULL;
 }
 
-/* Was it made in C, and put in the place of the one in the source (xml.etree.ElementTree)?  It has
- * methods of C of its own. */
-static bool is_written_in_c(PyObject *class)
-{
-    PyObject *name, *value;
-    Py_ssize_t position = 0;
-
-    while (PyDict_Next(class_dict(class), &position, &name, &value)) {
-        if (type_of(value) == &PyMethodDescr_Type || type_of(value) == &PyWrapperDescr_Type)
-            return true;
-    }
-    return false;
-}
-
 static int compare_class(struct live *live, PyObject *qualname, PyObject *codes)
 {
     PyObject *class = find_class(live, qualname), *prefix;
@@ -400,7 +387,7 @@ static int compare_class(struct live *live, PyObject *qualname, PyObject *codes)
 
     if (PyList_Size(codes) != 1 || !class || type_of(class) != &PyType_Type || !module || !own ||
         !is_str(module) || !is_str(own) || PyUnicode_Compare(module, own) != 0 ||
-        is_written_in_c(class))
+        class_is_written_in_c(class))
         return 0;
     prefix = PyUnicode_FromFormat("%U.", qualname);
     result = prefix ? compare_names(live, PyList_GetItem(codes, 0), class_dict(class), prefix) : -1;

@@ -44,6 +44,39 @@ static bool is_attribute_of(PyObject *class, PyObject *value)
     return false;
 }
 
+/* Is the function one of another source that goes by the same name: of a copy of the module under
+ * another name, or of another distribution of it?  What was executed again in the module's own dict
+ * is of it, wherever the file is now. */
+static bool is_of_other_source(PyObject *function, PyObject *current)
+{
+    PyObject *a, *b;
+    bool other;
+
+    if (PyFunction_GetGlobals(function) == PyFunction_GetGlobals(current))
+        return false;
+    a = builtin_attribute(PyFunction_GetCode(function), &PyCode_Type, "co_filename");
+    b = builtin_attribute(PyFunction_GetCode(current), &PyCode_Type, "co_filename");
+    other = a && b && !same_text(a, b);
+    Py_DecRef(a);
+    Py_DecRef(b);
+    return other;
+}
+
+/* The same of a class: its methods tell. */
+static bool has_other_source(PyObject *class, PyObject *value)
+{
+    PyObject *name, *method;
+    Py_ssize_t position = 0;
+
+    while (PyDict_Next(class_dict(class), &position, &name, &method)) {
+        PyObject *other = dict_lookup(class_dict(value), name);
+        if (type_of(method) == &PyFunction_Type && other && type_of(other) == &PyFunction_Type &&
+            is_of_other_source(method, other))
+            return true;
+    }
+    return false;
+}
+
 static bool is_other_class(PyObject *class, PyObject *value, PyObject *qualname)
 {
     PyObject *name;
@@ -51,6 +84,7 @@ static bool is_other_class(PyObject *class, PyObject *value, PyObject *qualname)
 
     if (!value || value == class || !is_heap_class(value) || inherits(value, class) ||
         inherits(class, value) || share_code(class, value) || is_attribute_of(value, class) ||
+        class_is_written_in_c(value) || has_other_source(class, value) ||
         !same_text(dict_get(class_dict(class), "__module__"),
                    dict_get(class_dict(value), "__module__")))
         return false;
@@ -64,9 +98,47 @@ static bool is_other_class(PyObject *class, PyObject *value, PyObject *qualname)
 
 struct heap_search {
     struct generations *found;
-    PyObject *modules; /* or NULL */
+    PyObject *modules;  /* or NULL */
+    PyObject *pretends; /* list: dicts of modules that go by the name of another one */
     bool out_of_memory;
 };
+
+/* Modules that have another's name as `__name__`, beside that one: decimal in Python, which is
+ * _pydecimal, or a copy that was imported with other settings.  What they define is theirs.  New
+ * reference. */
+static PyObject *modules_that_pretend(void)
+{
+    PyObject *list = PyList_New(0), *name, *module;
+    Py_ssize_t position = 0;
+
+    while (list && PyDict_Next(PyImport_GetModuleDict(), &position, &name, &module)) {
+        PyObject *dict, *other;
+
+        if (!PyType_IsSubtype(type_of(module), &PyModule_Type))
+            continue;
+        dict = PyModule_GetDict(module);
+        other = module_dict(dict_get(dict, "__name__"));
+        if (other && other != dict && PyList_Append(list, dict) < 0) {
+            Py_DecRef(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
+static bool is_of_pretender(const struct heap_search *search, PyObject *object, PyObject *module,
+                            PyObject *qualname)
+{
+    for (Py_ssize_t i = 0; i < PyList_Size(search->pretends); i++) {
+        PyObject *dict = PyList_GetItem(search->pretends, i);
+
+        if (same_text(dict_get(dict, "__name__"), module) &&
+            (name_resolve(dict, qualname) == object ||
+             (type_of(object) == &PyFunction_Type && PyFunction_GetGlobals(object) == dict)))
+            return true;
+    }
+    return false;
+}
 
 static void add(struct heap_search *search, PyObject *old, PyObject *current, PyObject *module,
                 PyObject *qualname)
@@ -116,7 +188,8 @@ static void examine_function(struct heap_search *search, PyObject *function)
     value = qualname ? name_resolve(dict, qualname) : NULL;
     if (value && value != function) {
         current = other_function(value, PyFunction_GetCode(function), module, qualname);
-        if (current)
+        if (current && !is_of_other_source(function, current) &&
+            !is_of_pretender(search, function, module, qualname))
             add(search, function, current, module, qualname);
     }
     Py_DecRef(qualname);
@@ -131,7 +204,7 @@ static void examine_class(struct heap_search *search, PyObject *class)
         return;
     qualname = class_qualname(class);
     value = qualname ? name_resolve(dict, qualname) : NULL;
-    if (is_other_class(class, value, qualname))
+    if (is_other_class(class, value, qualname) && !is_of_pretender(search, class, module, qualname))
         add(search, class, value, module, qualname);
     Py_DecRef(qualname);
 }
@@ -219,10 +292,14 @@ int generations_find(struct generations *found, PyObject *modules)
     int result;
 
     memset(found, 0, sizeof *found);
-    if (collector_pause(&was_on) < 0)
+    search.pretends = modules_that_pretend();
+    if (!search.pretends || collector_pause(&was_on) < 0) {
+        Py_DecRef(search.pretends);
         return -1;
+    }
     result = search_heap(&search);
     collector_resume(was_on);
+    Py_DecRef(search.pretends);
     sources = result == 0 ? PyDict_New() : NULL;
     if (!sources)
         return -1;

@@ -2,8 +2,8 @@
  * an earlier reload, whoever did it.
  *
  * Not old are: what a decorator, a property or a subclass of the same name still stands on,
- * copies that run the same code, and what a name that the source defines more than once had
- * before. */
+ * copies that run the same code, what another source defines by the same name, and what a name
+ * that the source defines more than once had before. */
 #ifndef PYHOT_STALE_GENERATIONS_H
 #define PYHOT_STALE_GENERATIONS_H
 

@@ -59,6 +59,18 @@ PyObject *class_qualname(PyObject *class)
     return NULL;
 }
 
+bool class_is_written_in_c(PyObject *class)
+{
+    PyObject *name, *value;
+    Py_ssize_t position = 0;
+
+    while (PyDict_Next(class_dict(class), &position, &name, &value)) {
+        if (type_of(value) == &PyMethodDescr_Type || type_of(value) == &PyWrapperDescr_Type)
+            return true;
+    }
+    return false;
+}
+
 PyObject *module_dict(PyObject *name)
 {
     PyObject *module = name && is_str(name) ? dict_lookup(PyImport_GetModuleDict(), name) : NULL;

@@ -20,6 +20,10 @@ bool name_is_local(PyObject *qualname);
 PyObject *function_qualname(PyObject *function);
 PyObject *class_qualname(PyObject *class);
 
+/* Was it made in C, and put in the place of the one in the source, as those of decimal and
+ * xml.etree.ElementTree are?  It has methods of C of its own. */
+bool class_is_written_in_c(PyObject *class);
+
 /* The live dict of the module: borrowed, or NULL. */
 PyObject *module_dict(PyObject *name);
 
