@@ -794,16 +794,23 @@ def test_what_the_interpreter_itself_holds(python, run_script):
     output = run_script(python, PRELUDE + """
 import atexit, signal
 names = ["ended", "traced", "profiled", "audited", "signalled", "monitored", "begun"]
-write("mod", "class Oops(Exception): pass\\n" +
+write("mod", "class Oops(Exception): pass\\nclass Outer(Exception): pass\\n" +
       "".join("def %s(*args): pass\\n" % name for name in names), 1000)
 import mod, threading
 begun, over = threading.Event(), threading.Event()
-def handle():
+def within():
     try:
         raise mod.Oops
-    except Exception:
+    except Exception as error:
+        error.__context__ = None
+        del error
         begun.set()
-        over.wait()
+        yield over.wait()
+def handle():
+    try:
+        raise mod.Outer
+    except Exception:
+        next(within())
 threading.Thread(target=handle, name="handler").start()
 begun.wait()
 atexit.register(mod.ended)
@@ -824,14 +831,14 @@ for entry in objects:
     print(repr(entry))
 """)
     found = {name: paths(entry) for (name, _), entry in by_object(output).items() if paths(entry)}
-    thread = "trace or profile function or hook of a thread"
-    expected = {"mod.traced": thread, "mod.profiled": thread, "mod.begun": thread,
+    expected = {"mod.traced": "trace function of MainThread",
+                "mod.profiled": "profile function of MainThread",
+                "mod.begun": "asynchronous generator hook of MainThread",
                 "mod.audited": "audit hook", "mod.signalled": "handler of signal 12",
                 "mod.ended": "functions registered with atexit[0][0]",
-                "mod.Oops": "exception handled in handler"}
+                "mod.Oops": "exception handled in handler", "mod.Outer": "exception handled in handler"}
     if python.minor < (3, 10):
         expected["mod.ended"] = "atexit.<function>"
-        expected["mod.Oops"] = "<Oops held by a running function or C code>"
     if python.minor >= (3, 12):
         expected["mod.monitored"] = "callback of sys.monitoring tool 3"
     assert set(found) == set(expected)

@@ -76,6 +76,8 @@ extern PyObject *PyErr_Occurred(void);
 extern void PyErr_Clear(void);
 extern void PyErr_Fetch(PyObject **, PyObject **, PyObject **);
 extern void PyErr_Restore(PyObject *, PyObject *, PyObject *);
+extern void PyErr_GetExcInfo(PyObject **, PyObject **, PyObject **);
+extern void PyErr_SetExcInfo(PyObject *, PyObject *, PyObject *);
 extern void PyErr_NormalizeException(PyObject **, PyObject **, PyObject **);
 extern int PyErr_ExceptionMatches(PyObject *);
 extern int PyErr_GivenExceptionMatches(PyObject *, PyObject *);

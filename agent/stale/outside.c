@@ -5,7 +5,7 @@
 #include "cpython/audit.h"
 #include "cpython/callbacks.h"
 #include "cpython/introspect.h"
-#include "cpython/statics.h"
+#include "cpython/thread_state.h"
 #include "cpython/version.h"
 #include "survey.h"
 
@@ -108,97 +108,53 @@ static int add_monitoring_callbacks(struct survey *survey)
     return result;
 }
 
-static int add_exceptions(struct survey *survey)
-{
-    Py_ssize_t n = survey->exceptions ? PyList_Size(survey->exceptions) : 0;
-    int result = 0;
+/* --- thread states */
 
-    for (Py_ssize_t i = 0; result == 0 && i < n; i += 2) {
-        const char *title = PyUnicode_AsUTF8(PyList_GetItem(survey->exceptions, i));
-        result = title ? add(survey, PyList_GetItem(survey->exceptions, i + 1), title) : -1;
-    }
+struct thread_root {
+    struct survey *survey;
+    PyObject *thread; /* its name */
+};
+
+static int add_of_thread(const char *what, PyObject *object, void *arg)
+{
+    const struct thread_root *root = arg;
+    PyObject *title = PyUnicode_FromFormat("%s %U", what, root->thread);
+    const char *text = title ? PyUnicode_AsUTF8(title) : NULL;
+    int result = text ? add(root->survey, object, text) : -1;
+
+    Py_DecRef(title);
     return result;
 }
 
-/* To 3.10 the class of an exception being handled is there beside it, and in it. */
-static bool is_exception_class(const uintptr_t word)
-{
-    PyObject *object = (PyObject *)word;
-
-    return is_type(object) &&
-           PyType_IsSubtype((PyTypeObject *)object, (PyTypeObject *)PyExc_BaseException);
-}
-
-/* PyThreadState: trace and profile functions, hooks of asynchronous generators.  Which of them it
- * is is not asked. */
 static int add_thread_states(struct survey *survey)
 {
     PyThreadState *thread = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
+    unsigned long identifier;
     int result = 0;
 
     for (; thread && result == 0; thread = PyThreadState_Next(thread)) {
-        uintptr_t words[32];
+        PyObject *number = NULL;
+        struct thread_root root = {survey, NULL};
 
-        if (!read_safely(thread, words, sizeof words))
-            continue;
-        for (size_t i = 0; result == 0 && i < sizeof words / sizeof words[0]; i++) {
-            if (words[i] && graph_target_of(&survey->graph, (PyObject *)words[i]) &&
-                !is_exception_class(words[i]))
-                result = add(survey, (PyObject *)words[i],
-                             "trace or profile function or hook of a thread");
-        }
+        if (!thread_state_identifier(thread, &identifier))
+            break;
+        number = PyLong_FromUnsignedLong(identifier);
+        root.thread = number ? thread_name(number) : NULL;
+        result = root.thread ? thread_state_visit(thread, add_of_thread, &root) : -1;
+        Py_DecRef(number);
+        Py_DecRef(root.thread);
     }
     return result;
-}
-
-/* [(identifier of a thread, exception), ...] as a list title, exception, ...
- * sys._current_exceptions (3.10+) has (type, exception, traceback) to 3.11. */
-static int read_exceptions(PyObject *found, PyObject *into)
-{
-    PyObject *identifier, *exception;
-    Py_ssize_t position = 0;
-    int result = 0;
-
-    while (result == 0 && PyDict_Next(found, &position, &identifier, &exception)) {
-        if (type_of(exception) == &PyTuple_Type && PyTuple_Size(exception) == 3)
-            exception = PyTuple_GetItem(exception, 1);
-        if (!exception || exception == Py_None)
-            continue;
-        PyObject *name = thread_name(identifier);
-        PyObject *title = name ? PyUnicode_FromFormat("exception handled in %U", name) : NULL;
-        result = title && PyList_Append(into, title) == 0 ? PyList_Append(into, exception) : -1;
-        Py_DecRef(name);
-        Py_DecRef(title);
-    }
-    return result;
-}
-
-static PyObject *handled_exceptions(void)
-{
-    PyObject *current = PySys_GetObject("_current_exceptions"), *found = NULL;
-    PyObject *list = current ? PyList_New(0) : NULL;
-
-    if (list)
-        found = PyObject_CallFunctionObjArgs(current, NULL);
-    if (found && type_of(found) == &PyDict_Type && read_exceptions(found, list) < 0)
-        PyList_SetSlice(list, 0, PyList_Size(list), NULL);
-    PyErr_Clear();
-    Py_DecRef(found);
-    return list;
 }
 
 void survey_clear_outside(struct survey *survey)
 {
     Py_DecRef(survey->atexit);
-    Py_DecRef(survey->exceptions);
 }
 
 void survey_read_outside(struct survey *survey)
 {
-    survey->exceptions = handled_exceptions();
-    if (survey->exceptions)
-        PyObject_GC_UnTrack(survey->exceptions); /* nor is it, as below */
-    if (cpython_minor() >= 10)                   /* before, the module's traversal leads there */
+    if (cpython_minor() >= 10) /* before, the module's traversal leads there */
         survey->atexit = atexit_functions();
     if (survey->atexit)
         PyObject_GC_UnTrack(survey->atexit); /* it is no holder of the program */
@@ -207,8 +163,7 @@ void survey_read_outside(struct survey *survey)
 int survey_add_outside_roots(struct survey *survey)
 {
     if (add_signal_handlers(survey) < 0 || add_atexit_functions(survey) < 0 ||
-        add_exceptions(survey) < 0 || add_audit_hooks(survey) < 0 ||
-        add_monitoring_callbacks(survey) < 0)
+        add_audit_hooks(survey) < 0 || add_monitoring_callbacks(survey) < 0)
         return -1;
     return add_thread_states(survey);
 }

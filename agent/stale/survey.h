@@ -16,9 +16,8 @@ struct survey {
     struct suspended_list suspended;
     struct graph graph;
     struct drawing drawing;
-    PyObject *atexit;     /* list of the functions registered, or NULL */
-    PyObject *exceptions; /* list: title, exception being handled, ...; or NULL */
-    PyObject *report;     /* list */
+    PyObject *atexit; /* list of the functions registered, or NULL */
+    PyObject *report; /* list */
 };
 
 /* Functions return 0, or -1 with an exception. */
@@ -26,7 +25,7 @@ struct survey {
 /* Appends the path to `node`, and on to `object` if that is not NULL, if the list is not full. */
 int survey_add_held_by(struct survey *, PyObject *held_by, uint32_t node, PyObject *object);
 
-/* Signal handlers, atexit functions, exceptions being handled, hooks and callbacks as roots.  What
+/* Signal handlers, atexit functions, hooks, callbacks and what thread states hold as roots.  What
  * is read by calls is so before the collector is paused, as code of the program may run then
  * (callbacks.h). */
 void survey_read_outside(struct survey *);

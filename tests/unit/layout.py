@@ -30,6 +30,7 @@ SUBJECTS = {
     "frame.h": "agent/cpython/frame.c",
     "gc_objects.h": "agent/cpython/gc_objects.c",
     "finalized.h": "agent/cpython/finalized.h",
+    "thread_state.h": "agent/cpython/thread_state.c",
     "runtime.h": "injector/runtime_layout.h",
 }
 
