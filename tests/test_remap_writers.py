@@ -997,6 +997,25 @@ def test_writer(python, run_script, name):
     run_script(python, PRELUDE + CASES[name])
 
 
+OPERANDS = """
+import operator
+entered, go = threading.Event(), threading.Event()
+def wait():
+    entered.set()
+    assert go.wait(30)
+class Waits:
+    def __index__(self):
+        wait()
+        return 1
+def hold(): (old, %s)[0]()
+thread = threading.Thread(target=hold)
+thread.start()
+assert entered.wait(30)
+report = pyhot.remap({old: new})
+go.set()
+thread.join()
+"""
+
 # What C code holds out of sight: how it is told, where it can be, and that the function is
 # called with its new code.
 HOLDERS = {
@@ -1010,6 +1029,8 @@ sys.addaudithook(old)
 report = pyhot.remap({old: new})
 sys.audit("pyhot.test")
 """, "audit hook"),
+    "operand stack": (OPERANDS % "wait()", "operand stack of hold()"),
+    "operand stack, in C": (OPERANDS % "operator.index(Waits())", "operand stack of hold()"),
     "monitoring": ("""
 if not hasattr(sys, "monitoring"):
     raise SystemExit(0)

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "introspect.h"
+#include "statics.h"
 #include "version.h"
 
 struct try_block {
@@ -56,14 +57,31 @@ struct inner_v12 {
     PyObject *localsplus[];
 };
 
-/* Include/internal/pycore_frame.h (3.11 to 3.13). */
+/* The same, Include/internal/pycore_interpframe_structs.h (3.14, 3.15).  Words of the type
+ * uintptr_t are a _PyStackRef. */
+struct inner_v14 {
+    uintptr_t code;
+    void *previous;
+    uintptr_t function;
+    PyObject *globals, *builtins, *locals, *frame_obj;
+    void *instr;
+    const uintptr_t *stackpointer;
+    uint16_t return_offset;
+    char owner;
+    uint8_t visited;
+    uintptr_t localsplus[];
+};
+
+/* struct _frame, Include/internal/pycore_frame.h (3.11 and later). */
 struct frame_v11 {
     PyObject ob_base;
     PyObject *back;
     void *inner;
 };
 
-enum { OWNED_BY_GENERATOR = 1 }; /* enum _frameowner, 3.11 to 3.13 */
+enum { OWNED_BY_GENERATOR = 1 }; /* enum _frameowner, 3.11 and later */
+
+enum { STACK_REF_TAGS = 3 }; /* Include/internal/pycore_stackref.h */
 
 /* -1 with an exception. */
 static Py_ssize_t count_of(PyObject *o, const char *name)
@@ -158,17 +176,60 @@ static bool open_fields(PyObject *frame, struct frame_fields *f)
     if (n_locals < 0)
         return false;
     f->n_locals = (size_t)n_locals;
-    f->stack = f->locals + n_locals;
-    if (minor <= 10) {
-        Py_ssize_t size = count_of(f->code, "co_stacksize");
-
-        if (size < 0)
-            return false;
-        f->n_stack = (size_t)size;
-    } else
-        f->n_stack = stacktop > n_locals ? (size_t)(stacktop - n_locals) : 0;
     f->traversed = f->of_generator && stacktop >= 0;
     return true;
+}
+
+/* --- the operand stack */
+
+static bool open_operands_v14(PyObject *frame, struct frame_operands *operands)
+{
+    const struct inner_v14 *inner = ((struct frame_v11 *)frame)->inner;
+    PyObject *code = attribute(frame, "f_code");
+    Py_ssize_t n_locals = code ? count_locals(code) : -1;
+    Py_ssize_t size = n_locals >= 0 ? count_of(code, "co_stacksize") : -1;
+    uintptr_t used;
+
+    if (size < 0)
+        return false;
+    if (inner->owner == OWNED_BY_GENERATOR)
+        return true;
+    operands->words = inner->localsplus + n_locals;
+    used = ((uintptr_t)inner->stackpointer - (uintptr_t)operands->words) / sizeof(uintptr_t);
+    /* A debug build clears the pointer while the frame runs. */
+    operands->exact = inner->stackpointer && used <= (uintptr_t)size;
+    operands->n = operands->exact ? used : (size_t)size;
+    return true;
+}
+
+static bool open_operands_v8(PyObject *frame, struct frame_operands *operands)
+{
+    struct frame_fields f;
+    Py_ssize_t size;
+    int stacktop = -1;
+
+    if (!open_fields(frame, &f))
+        return false;
+    size = count_of(f.code, "co_stacksize");
+    if (size < 0)
+        return false;
+    if (f.traversed)
+        return true;
+    if (cpython_minor() >= 12)
+        stacktop = ((const struct inner_v12 *)((struct frame_v11 *)frame)->inner)->stacktop;
+    else if (cpython_minor() == 11)
+        stacktop = ((const struct inner_v11 *)((struct frame_v11 *)frame)->inner)->stacktop;
+    operands->words = (const uintptr_t *)(f.locals + f.n_locals);
+    operands->exact = stacktop >= (Py_ssize_t)f.n_locals;
+    operands->n = operands->exact ? (size_t)stacktop - f.n_locals : (size_t)size;
+    return true;
+}
+
+bool frame_operands(PyObject *frame, struct frame_operands *operands)
+{
+    memset(operands, 0, sizeof *operands);
+    return cpython_minor() >= 14 ? open_operands_v14(frame, operands)
+                                 : open_operands_v8(frame, operands);
 }
 
 /* --- is it so? */
@@ -176,7 +237,7 @@ static bool open_fields(PyObject *frame, struct frame_fields *f)
 /* b is an argument and a cell variable. */
 static const char sample_source[] = "def sample(a, b, look, current):\n"
                                     "    keep = lambda: b\n"
-                                    "    return look(current())\n";
+                                    "    return look((look, current()))\n";
 
 static bool is_cell_of(PyObject *o, PyObject *content)
 {
@@ -190,19 +251,62 @@ static bool is_cell_of(PyObject *o, PyObject *content)
     return found == content;
 }
 
-/* Called by sample() with its own frame; returns whether all is where it should be. */
-static PyObject *look_at_sample(PyObject *self, PyObject *frame)
+static bool refers_to(uintptr_t stack_ref, const void *o)
+{
+    return (stack_ref & ~(uintptr_t)STACK_REF_TAGS) == (uintptr_t)o;
+}
+
+static bool is_among_operands(PyObject *frame, const PyObject *o)
+{
+    struct frame_operands operands;
+
+    if (!frame_operands(frame, &operands))
+        return false;
+    for (size_t i = 0; i < operands.n; i++)
+        if (refers_to(operands.words[i], o))
+            return true;
+    return false;
+}
+
+static bool sample_holds(PyObject *frame, const PyObject *look)
 {
     bool early = cpython_minor() < 11, ok;
     struct frame_fields f;
 
-    (void)self;
-    ok = type_of(frame) == &PyFrame_Type && open_fields(frame, &f) &&
-         f.n_locals == (early ? 6 : 5) && f.locals[0] == Py_None &&
-         is_cell_of(f.locals[early ? 5 : 1], (PyObject *)&PyDict_Type) && !f.traversed;
+    ok = open_fields(frame, &f) && f.n_locals == (early ? 6 : 5) && f.locals[0] == Py_None &&
+         is_cell_of(f.locals[early ? 5 : 1], (PyObject *)&PyDict_Type) && !f.traversed &&
+         is_among_operands(frame, look);
     if (ok && !early)
         ok = type_of(*f.function) == &PyFunction_Type && PyFunction_GetCode(*f.function) == f.code;
-    return PyBool_FromLong(ok);
+    return ok;
+}
+
+/* Of a version that nobody has seen, nothing is followed that was not read safely. */
+static bool sample_holds_v14(PyObject *frame, const PyObject *look)
+{
+    struct {
+        struct inner_v14 fields;
+        uintptr_t locals[3];
+    } inner;
+    struct frame_v11 outer;
+
+    return read_safely(frame, &outer, sizeof outer) &&
+           read_safely(outer.inner, &inner, sizeof inner) && inner.fields.frame_obj == frame &&
+           refers_to(inner.fields.code, attribute(frame, "f_code")) &&
+           refers_to(inner.locals[0], Py_None) && refers_to(inner.locals[2], look) &&
+           is_among_operands(frame, look);
+}
+
+/* Called by sample() with this function and its own frame; returns whether all is where it should
+ * be. */
+static PyObject *look_at_sample(PyObject *self, PyObject *pair)
+{
+    PyObject *look = PyTuple_GetItem(pair, 0), *frame = PyTuple_GetItem(pair, 1);
+
+    (void)self;
+    return PyBool_FromLong(
+        type_of(frame) == &PyFrame_Type &&
+        (cpython_minor() >= 14 ? sample_holds_v14(frame, look) : sample_holds(frame, look)));
 }
 
 static PyMethodDef look_def = {"look", look_at_sample, METH_O, NULL};
@@ -229,11 +333,12 @@ static PyObject *run_sample(PyObject *namespace)
     return result;
 }
 
-bool frame_layout_known(void)
+/* Tried once. */
+static bool sample_is_so(void)
 {
     static enum { UNTRIED, NO, YES } known;
 
-    if (known == UNTRIED && cpython_minor() <= 13) {
+    if (known == UNTRIED) {
         PyObject *namespace = PyDict_New(), *result = NULL;
 
         if (namespace && PyDict_SetItemString(namespace, "__builtins__", PyEval_GetBuiltins()) == 0)
@@ -248,6 +353,16 @@ bool frame_layout_known(void)
         }
     }
     return known == YES;
+}
+
+bool frame_layout_known(void)
+{
+    return cpython_minor() <= 13 && sample_is_so();
+}
+
+bool frame_operands_known(void)
+{
+    return sample_is_so();
 }
 
 bool frame_open(PyObject *frame, struct frame_fields *fields)

@@ -12,11 +12,6 @@ struct frame_fields {
     PyObject **function; /* 3.11+: the strong reference to the function; else NULL */
     PyObject **locals;   /* locals, cells and free variables, NULL where unbound */
     size_t n_locals;
-    PyObject **stack;  /* the operand stack, of n_stack words */
-    size_t n_stack;    /* To 3.10: all of it, with what was left over in the unused part, maybe
-                        * of freed objects.  3.11+: 0 unless the frame has called another in
-                        * Python; while it is in a C function, how much is in use is not
-                        * written. */
     bool of_generator; /* 3.11+: its function is visited by the generator's traversal */
     bool traversed;    /* ... and its locals too: it has called another in Python */
 };
@@ -28,6 +23,23 @@ bool frame_layout_known(void);
 
 /* The fields of a running frame; valid while the GIL is held.  False: exception. */
 bool frame_open(PyObject *frame, struct frame_fields *fields);
+
+/* A frame's operand stack.  Words of it are to be compared only: unless it is exact, the unused
+ * part is there too, with what was left over in it, maybe of objects that are gone.  To 3.10 how
+ * much is in use is never written, to 3.13 not while the frame is in a C function.  From 3.14 on
+ * words that are not counted references are tagged (Include/internal/pycore_stackref.h), and so
+ * equal to no object's address. */
+struct frame_operands {
+    const uintptr_t *words;
+    size_t n;
+    bool exact;
+};
+
+/* Does that hold?  Tried with frame_layout_known; 3.8 and later.  GIL held. */
+bool frame_operands_known(void);
+
+/* None if the traversal of the frame's generator shows them.  False: exception. */
+bool frame_operands(PyObject *frame, struct frame_operands *operands);
 
 /* The thread's frame `frame.f_back`: new reference in *back, or NULL.  0, or -1 with an exception.
  */

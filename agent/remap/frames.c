@@ -35,7 +35,7 @@ struct frames {
 
 void writers_prepare_process(void)
 {
-    frame_layout_known();
+    frame_operands_known();
     shared_keys_known();
 }
 

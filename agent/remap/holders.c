@@ -182,22 +182,36 @@ static int look_at_call(struct remap *r, PyObject *frame, void *arg)
     return 0;
 }
 
-/* Up to 3.10 the unused part of the stack is looked at too (frame.h): a word there may be left of a
- * value that is gone. */
-static int look_at_stack(struct remap *r, PyObject *frame, void *arg)
+static int name_operands(PyObject *frame, bool exact, char *where, size_t size)
 {
-    const char *where = cpython_minor() <= 10
-                            ? "operand stack of a running frame, or a trace of it there"
-                            : "operand stack of a running frame";
-    struct frame_fields f;
+    PyObject *code = PyObject_GetAttrString(frame, "f_code");
+    PyObject *name = code ? PyObject_GetAttrString(code, "co_name") : NULL;
+    const char *text = name ? PyUnicode_AsUTF8(name) : NULL;
+
+    if (text)
+        snprintf(where, size, "operand stack of %.120s(), which runs%s", text,
+                 exact ? "" : ", or a trace of it there");
+    Py_DecRef(name);
+    Py_DecRef(code);
+    return text ? 0 : -1;
+}
+
+static int look_at_operands(struct remap *r, PyObject *frame, void *arg)
+{
+    struct frame_operands operands;
+    char where[200] = "";
 
     (void)arg;
-    if (!frame_open(frame, &f))
+    if (!frame_operands(frame, &operands))
         return -1;
-    for (size_t i = 0; i < f.n_stack && !f.traversed; i++) {
-        ptrdiff_t key = f.stack[i] ? keys_find(r, f.stack[i]) : -1;
+    for (size_t i = 0; i < operands.n; i++) {
+        ptrdiff_t key = keys_find(r, (const PyObject *)operands.words[i]);
 
-        if (key >= 0 && add_holder(r, (uint32_t)key, NULL, where) < 0)
+        if (key < 0 || residual(&r->keys[key]) <= 0 || r->keys[key].is_code)
+            continue;
+        if (!where[0] && name_operands(frame, operands.exact, where, sizeof where) < 0)
+            return -1;
+        if (add_holder(r, (uint32_t)key, NULL, where) < 0)
             return -1;
     }
     return 0;
@@ -278,7 +292,7 @@ int holders_scan(struct remap *r)
     if (look_at_signals(r) < 0 || look_at_atexit(r) < 0 || look_at_thread_states(r) < 0 ||
         look_at_monitoring(r) < 0 || frames_each(r, look_at_call, NULL) < 0)
         return -1;
-    if (frame_layout_known() && frames_each(r, look_at_stack, NULL) < 0)
+    if (frame_operands_known() && frames_each(r, look_at_operands, NULL) < 0)
         return -1;
     if (any_residual(r) && untraversed_objects(r, add_holder) < 0)
         return -1;

@@ -1,9 +1,12 @@
-/* agent/cpython/frame.c; used up to 3.13 */
+/* agent/cpython/frame.c */
 #ifndef FIELD
 
 #include <frameobject.h>
 #if MINOR >= 11
 #include "internal/pycore_frame.h"
+#endif
+#if MINOR >= 14
+#include "internal/pycore_interpframe.h"
 #endif
 
 #elif MINOR <= 10
@@ -30,17 +33,26 @@ FIELD(FRAME, iblock, PyFrameObject, f_iblock)
 FIELD(FRAME, blocks, PyFrameObject, f_blockstack)
 OFFSET(FRAME, localsplus, PyFrameObject, f_localsplus)
 
-#elif MINOR <= 13
+#else
 
 FIELD(struct frame_v11, back, PyFrameObject, f_back)
 FIELD(struct frame_v11, inner, PyFrameObject, f_frame)
-#if MINOR == 11
+#if MINOR >= 14
+#define INNER struct inner_v14
+FIELD(INNER, code, _PyInterpreterFrame, f_executable)
+FIELD(INNER, function, _PyInterpreterFrame, f_funcobj)
+FIELD(INNER, instr, _PyInterpreterFrame, instr_ptr)
+FIELD(INNER, stackpointer, _PyInterpreterFrame, stackpointer)
+VALUE("STACK_REF_TAGS", STACK_REF_TAGS, Py_INT_TAG)
+#elif MINOR == 11
 #define INNER struct inner_v11
+FIELD(INNER, stacktop, _PyInterpreterFrame, stacktop)
 FIELD(INNER, function, _PyInterpreterFrame, f_func)
 FIELD(INNER, code, _PyInterpreterFrame, f_code)
 FIELD(INNER, prev_instr, _PyInterpreterFrame, prev_instr)
 #else
 #define INNER struct inner_v12
+FIELD(INNER, stacktop, _PyInterpreterFrame, stacktop)
 FIELD(INNER, function, _PyInterpreterFrame, f_funcobj)
 #if MINOR == 12
 FIELD(INNER, code, _PyInterpreterFrame, f_code)
@@ -55,7 +67,6 @@ FIELD(INNER, builtins, _PyInterpreterFrame, f_builtins)
 FIELD(INNER, locals, _PyInterpreterFrame, f_locals)
 FIELD(INNER, frame_obj, _PyInterpreterFrame, frame_obj)
 FIELD(INNER, previous, _PyInterpreterFrame, previous)
-FIELD(INNER, stacktop, _PyInterpreterFrame, stacktop)
 FIELD(INNER, owner, _PyInterpreterFrame, owner)
 OFFSET(INNER, localsplus, _PyInterpreterFrame, localsplus)
 VALUE("OWNED_BY_GENERATOR", OWNED_BY_GENERATOR, FRAME_OWNED_BY_GENERATOR)
