@@ -526,6 +526,41 @@ def start_stale_shop(start, python, **files):
     return target, target.eval("repr(snapshot())")
 
 
+def test_audit_hooks_do_not_see_it(python, run_script):
+    """They are the program's code, and may refuse.  Only what Python code does at the first look, and
+    to read a source in another encoding, is seen."""
+    run_script(python, PRELUDE + r'''
+write("mod", "def f(): yield 1\n", 1e9)
+import mod
+kept = mod.f()
+next(kept)
+pyhot.stale("mod", objects=True)
+write("mod", "# -*- coding: utf-8 -*-\ndef f(): yield 2\n", 1e9 + 60)
+importlib.reload(mod)
+write("mod", "def f(): yield 3\n", 1e9 + 120)
+seen, watch = [], False
+def hook(event, arguments):
+    if watch:
+        seen.append(event)
+        raise RuntimeError(event)
+sys.addaudithook(hook)
+watch = True
+try:
+    found = pyhot.stale(objects=True)
+finally:
+    watch = False
+assert [m["name"] for m in found["modules"] if m["state"] == "stale"] == ["mod"], found["modules"]
+assert "mod.f" in [entry["object"] for entry in found["objects"]], found["objects"]
+assert seen == [], seen
+watch = True
+try:
+    compile("1", "", "eval")
+except RuntimeError:
+    watch = False
+assert seen == ["compile"], seen
+''')
+
+
 def test_nothing_changes_when_it_fails(start, python):
     target, before = start_stale_shop(start, python)
     done = harness.run_pyhot("list-stale", target.pid, "nowhere")

@@ -13,7 +13,7 @@
 #include "statics.h"
 #include "version.h"
 
-enum { MAX_HOOKS = 256, MOST = 512 << 10 };
+enum { MAX_HOOKS = 256, MOST = 512 << 10, WORDS = 128 };
 
 /* PyListObject, Include/cpython/listobject.h (3.9 to 3.15), Include/listobject.h (3.8),
  * with the collector's header before it. */
@@ -42,23 +42,44 @@ static bool is_callable(PyObject *object)
 
 /* A freed list, of which the interpreter keeps some, has no reference count: 0, or a link in
  * its place.  Copies the hooks. */
-static bool is_list_of_hooks(uintptr_t address, PyObject **hooks, Py_ssize_t *n)
+static bool is_list_of_hooks(const struct list *list, PyObject **hooks)
 {
-    struct list list;
-
-    if (address <= 4096 || address % 16 != 0 ||
-        !read_safely((char *)address - offsetof(struct list, ob_base), &list, sizeof list) ||
-        list.ob_base.ob_base.ob_type != &PyList_Type || list.gc_next != 0 ||
-        list.ob_base.ob_base.ob_refcnt != 1 || list.ob_base.ob_size <= 0 ||
-        list.ob_base.ob_size > list.allocated || list.ob_base.ob_size > MAX_HOOKS ||
-        !read_safely(list.items, hooks, (size_t)list.ob_base.ob_size * sizeof *hooks))
+    if (list->ob_base.ob_base.ob_type != &PyList_Type || list->gc_next != 0 ||
+        list->ob_base.ob_base.ob_refcnt != 1 || list->ob_base.ob_size <= 0 ||
+        list->ob_base.ob_size > list->allocated || list->ob_base.ob_size > MAX_HOOKS ||
+        !read_safely(list->items, hooks, (size_t)list->ob_base.ob_size * sizeof *hooks))
         return false;
-    *n = list.ob_base.ob_size;
-    for (Py_ssize_t i = 0; i < *n; i++) {
+    for (Py_ssize_t i = 0; i < list->ob_base.ob_size; i++) {
         if (!is_callable(hooks[i]))
             return false;
     }
     return true;
+}
+
+/* The first of the words that is the address of the list, or `n`. */
+static size_t find_among(const uintptr_t *words, size_t n, PyObject **hooks, Py_ssize_t *n_hooks)
+{
+    const uintptr_t interpreter = (uintptr_t)PyInterpreterState_Main();
+    uintptr_t addresses[WORDS];
+    size_t places[WORDS], candidates = 0;
+    struct list lists[WORDS];
+    bool got[WORDS];
+
+    for (size_t i = 0; i < n; i++) {
+        if (words[i] > 4096 && words[i] >> 47 == 0 && words[i] % 16 == 0 &&
+            words[i] - interpreter >= MOST) {
+            places[candidates] = i;
+            addresses[candidates++] = words[i] - offsetof(struct list, ob_base);
+        }
+    }
+    read_each_safely(addresses, candidates, lists, sizeof *lists, got);
+    for (size_t i = 0; i < candidates; i++) {
+        if (got[i] && is_list_of_hooks(&lists[i], hooks)) {
+            *n_hooks = lists[i].ob_base.ob_size;
+            return places[i];
+        }
+    }
+    return n;
 }
 
 /* The first bytes of PyInterpreterState, where its field audit_hooks is: at 2704 in 3.8, 3504 to
@@ -72,21 +93,34 @@ static size_t bytes_to_search(void)
     return minor < 12 ? 8 << 10 : minor == 12 ? 288 << 10 : 32 << 10;
 }
 
+/* Where the field was found; NULL: not yet. */
+static const uintptr_t *field;
+
+static PyVarObject *find_again(PyObject **hooks, Py_ssize_t *n)
+{
+    uintptr_t word;
+
+    return field && read_safely(field, &word, sizeof word) && find_among(&word, 1, hooks, n) == 0
+               ? (PyVarObject *)word
+               : NULL;
+}
+
 static PyVarObject *find_list(PyObject **hooks, Py_ssize_t *n)
 {
-    enum { WORDS = 512 };
-    const char *interpreter = (const char *)PyInterpreterState_Main();
-    uintptr_t chunk[WORDS];
+    PyVarObject *again = find_again(hooks, n);
+    const uintptr_t *interpreter = (uintptr_t *)PyInterpreterState_Main();
+    uintptr_t words[WORDS];
 
-    for (size_t at = 0; at < bytes_to_search(); at += sizeof chunk) {
-        if (!read_safely(interpreter + at, chunk, sizeof chunk))
+    for (size_t at = 0; !again && at < bytes_to_search() / sizeof *words; at += WORDS) {
+        if (!read_safely(interpreter + at, words, sizeof words))
             break;
-        for (size_t i = 0; i < WORDS; i++) {
-            if (chunk[i] - (uintptr_t)interpreter >= MOST && is_list_of_hooks(chunk[i], hooks, n))
-                return (PyVarObject *)chunk[i];
+        size_t found = find_among(words, WORDS, hooks, n);
+        if (found < WORDS) {
+            field = interpreter + at + found;
+            return (PyVarObject *)words[found];
         }
     }
-    return NULL;
+    return again;
 }
 
 size_t audit_hooks(const PyObject **hooks, size_t most)
@@ -107,13 +141,31 @@ size_t audit_hooks(const PyObject **hooks, size_t most)
     return (size_t)n;
 }
 
-void audit_hide(void)
+static void hide(PyVarObject *(*find)(PyObject **hooks, Py_ssize_t *n))
 {
     if (hidden.depth++)
         return;
-    hidden.list = find_list(hidden.hooks, &hidden.n);
+    hidden.list = find(hidden.hooks, &hidden.n);
     if (hidden.list)
         hidden.list->ob_size = 0;
+}
+
+void audit_look(void)
+{
+    PyObject *hooks[MAX_HOOKS];
+    Py_ssize_t n;
+
+    find_list(hooks, &n);
+}
+
+void audit_hide(void)
+{
+    hide(find_list);
+}
+
+void audit_hide_known(void)
+{
+    hide(find_again);
 }
 
 /* A destructor of the program may have added one meanwhile, in the memory of those that are

@@ -94,6 +94,14 @@ int collector_pause(bool *was_on)
     return 0;
 }
 
+int collector_hush(bool *was_on)
+{
+    if (find_functions() < 0 || disable(was_on) < 0)
+        return -1;
+    audit_hide_known();
+    return 0;
+}
+
 void collector_resume(bool was_on)
 {
     PyObject *type, *value, *traceback, *done;

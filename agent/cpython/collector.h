@@ -14,6 +14,10 @@
 int collector_pause(bool *was_on);
 void collector_resume(bool was_on);
 
+/* The same for what is done in C at once, with the GIL held, and walks over no heap: nothing is
+ * waited for, and of the hooks those are hidden that audit_look has found. */
+int collector_hush(bool *was_on);
+
 /* A full collection, as by gc.collect(): runs finalizers of the target.  0, or -1. */
 int collector_collect(void);
 

@@ -29,6 +29,35 @@ bool read_safely(const void *address, void *to, size_t bytes)
     return all;
 }
 
+/* How many of the first of them were read in one call: the first that is not mapped ends it. */
+static size_t read_first(const uintptr_t *addresses, size_t n, char *to, size_t bytes)
+{
+    enum { MOST = 64 };
+    struct iovec local = {to, 0}, remote[MOST];
+    ssize_t done = -1;
+
+    if (n > MOST)
+        n = MOST;
+    for (size_t i = 0; i < n; i++)
+        remote[i] = (struct iovec){(void *)addresses[i], bytes};
+    local.iov_len = n * bytes;
+    if (prctl(PR_GET_SECCOMP) == 0)
+        done = process_vm_readv(getpid(), &local, 1, remote, n, 0);
+    return done < 0 ? 0 : (size_t)done / bytes;
+}
+
+void read_each_safely(const uintptr_t *addresses, size_t n, void *to, size_t bytes, bool *got)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t done = read_first(addresses + i, n - i, (char *)to + i * bytes, bytes);
+
+        for (; done; done--)
+            got[i++] = true;
+        if (i < n)
+            got[i] = read_safely((void *)addresses[i], (char *)to + i * bytes, bytes);
+    }
+}
+
 /* --- data segments */
 
 /* The writable segments of what is loaded.  Copies: a library may be unloaded meanwhile, as the

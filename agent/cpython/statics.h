@@ -36,4 +36,8 @@ const char *static_symbol(const struct static_word *, size_t *inside);
 /* Copies memory of this process; false: not all of it is mapped. */
 bool read_safely(const void *address, void *to, size_t bytes);
 
+/* The same of `n` addresses, one behind the other into `to`; got[i] tells of the i-th.  A call of
+ * the kernel serves many. */
+void read_each_safely(const uintptr_t *addresses, size_t n, void *to, size_t bytes, bool *got);
+
 #endif

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cache_path.h"
+#include "cpython/collector.h"
 #include "cpython/introspect.h"
 #include "cpython/version.h"
 #include "file.h"
@@ -372,12 +373,15 @@ static bool is_of_current_source(const struct file_bytes *file, const struct sou
 static PyObject *unmarshal(const struct file_bytes *file)
 {
     PyObject *code;
+    bool was_on;
 
     if (file->length <= PYC_HEADER ||
-        little_endian((const unsigned char *)file->text) != (uint32_t)PyImport_GetMagicNumber())
+        little_endian((const unsigned char *)file->text) != (uint32_t)PyImport_GetMagicNumber() ||
+        collector_hush(&was_on) < 0)
         return NULL;
     code = PyMarshal_ReadObjectFromString(file->text + PYC_HEADER,
                                           (Py_ssize_t)(file->length - PYC_HEADER));
+    collector_resume(was_on);
     if (!code || type_of(code) != &PyCode_Type) {
         drop_error();
         Py_DecRef(code);

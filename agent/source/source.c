@@ -414,6 +414,11 @@ void source_clear(struct source *source)
     memset(source, 0, sizeof *source);
 }
 
+bool source_has_compiler(const struct source *source)
+{
+    return has_own(source->loader, "source_to_code");
+}
+
 PyObject *source_compile(const struct source *source)
 {
     PyObject *file = source->file ? source->file : source->name;
@@ -421,7 +426,7 @@ PyObject *source_compile(const struct source *source)
     if (PyUnicode_CompareWithASCIIString(source->name, "__main__") == 0)
         return compile_without_main(source->text, file);
     /* Loaders that rewrite what they load (type checkers' import hooks) do it here. */
-    if (has_own(source->loader, "source_to_code"))
+    if (source_has_compiler(source))
         return PyObject_CallMethod(source->loader, "source_to_code", "OO", source->text, file);
     return compile_exec(source->text, file, 0);
 }

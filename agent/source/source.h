@@ -41,6 +41,9 @@ void source_clear(struct source *source);
  * in one go without the GIL; forgets those read ahead before.  Frees that memory if from == to. */
 void source_read_ahead(PyObject *modules, Py_ssize_t from, Py_ssize_t to);
 
+/* Has the module a loader that compiles it in its own way? */
+bool source_has_compiler(const struct source *source);
+
 /* The code object of the module as the next execution needs it: of __main__, what its guard
  * `if __name__ == "__main__":` protects is left out.  New reference, or NULL with the
  * exception (SyntaxError, ...) that Python's own compilation raised. */

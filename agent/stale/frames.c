@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpython/collector.h"
 #include "cpython/frame.h"
 #include "cpython/introspect.h"
 #include "cpython/version.h"
@@ -115,19 +116,30 @@ static int add_thread(struct running_frames *frames, PyObject *identifier, PyObj
     return result;
 }
 
+static int read_all(struct running_frames *frames)
+{
+    PyObject *threads = _PyThread_CurrentFrames(), *identifier, *frame;
+    Py_ssize_t position = 0;
+    int result = threads ? 0 : -1;
+
+    while (result == 0 && PyDict_Next(threads, &position, &identifier, &frame))
+        result = add_thread(frames, identifier, frame);
+    Py_DecRef(threads);
+    return result;
+}
+
 int running_frames_read(struct running_frames *frames)
 {
-    PyObject *current = PySys_GetObject("_current_frames"), *identifier, *frame;
-    PyObject *threads = current ? PyObject_CallFunctionObjArgs(current, NULL) : NULL;
-    Py_ssize_t position = 0;
-    int result = 0;
+    bool was_on;
+    int result;
 
     memset(frames, 0, sizeof *frames);
     frame_layout_known(); /* now, as it runs code to find out */
-    while (threads && result == 0 && PyDict_Next(threads, &position, &identifier, &frame))
-        result = add_thread(frames, identifier, frame);
-    Py_DecRef(threads);
-    return result < 0 || PyErr_Occurred() ? -1 : 0;
+    if (collector_hush(&was_on) < 0)
+        return -1;
+    result = read_all(frames);
+    collector_resume(was_on);
+    return result;
 }
 
 void running_frames_clear(struct running_frames *frames)

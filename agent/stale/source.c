@@ -1,6 +1,9 @@
 /* A module's code on disk and in memory (source.h). */
 #include "source.h"
 
+#include <string.h>
+
+#include "cpython/collector.h"
 #include "cpython/introspect.h"
 #include "source/loaded.h"
 #include "source/main_guard.h"
@@ -16,6 +19,27 @@ static PyObject *warning_filters(void)
     if (!filters)
         filters = loaded_attribute("_warnings", "filters");
     return filters && type_of(filters) == &PyList_Type ? filters : NULL;
+}
+
+/* Does the compiler stay in C?  A source in another encoding is decoded by Python code. */
+static bool is_compiled_in_c(const struct source *source)
+{
+    PyObject *compile = dict_get(PyEval_GetBuiltins(), "compile");
+    const char *text, *end;
+    bool utf8 = true;
+
+    if (source_has_compiler(source) || !compile || type_of(compile) != &PyCFunction_Type)
+        return false;
+    if (type_of(source->text) != &PyBytes_Type)
+        return true;
+    text = PyBytes_AsString(source->text);
+    for (int line = 0; line < 2 && *text; line++) {
+        end = text + strcspn(text, "\r\n");
+        if (*text == '#' && memmem(text, (size_t)(end - text), "coding", 6))
+            utf8 = memmem(text, (size_t)(end - text), "utf-8", 5);
+        text = *end ? end + 1 : end;
+    }
+    return utf8;
 }
 
 /* With what the guard of __main__ protects, which source_compile leaves out. */
@@ -45,13 +69,17 @@ static PyObject *compile_quietly(const struct source *source,
 {
     PyObject *filters = warning_filters(), *code;
     PyObject *ignore = Py_BuildValue("(sOOOi)", "ignore", Py_None, PyExc_Warning, Py_None, 0);
+    bool quiet = filters && is_compiled_in_c(source), was_on;
 
     if (!ignore || (filters && PyList_Insert(filters, 0, ignore) < 0)) {
         Py_DecRef(ignore);
         return NULL;
     }
     Py_IncRef(filters);
-    code = compile(source);
+    quiet = quiet && collector_hush(&was_on) == 0;
+    code = PyErr_Occurred() ? NULL : compile(source);
+    if (quiet)
+        collector_resume(was_on);
     if (filters)
         remove_item(filters, ignore);
     Py_DecRef(filters);
@@ -98,14 +126,18 @@ static PyObject *find_module_frame(PyObject *frame, PyObject *dict)
 /* While a script runs, its code is in the outermost frame of its main thread. */
 static PyObject *running_code(PyObject *module)
 {
-    PyObject *current = PySys_GetObject("_current_frames"), *thread, *frame, *found = NULL;
-    PyObject *frames = current ? PyObject_CallFunctionObjArgs(current, NULL) : NULL;
+    PyObject *frames, *thread, *frame, *found = NULL;
     Py_ssize_t position = 0;
+    bool was_on;
 
+    if (collector_hush(&was_on) < 0)
+        return NULL;
+    frames = _PyThread_CurrentFrames();
     while (frames && !found && PyDict_Next(frames, &position, &thread, &frame))
         found = find_module_frame(frame, PyModule_GetDict(module));
     Py_DecRef(frames);
     PyErr_Clear();
+    collector_resume(was_on);
     return found;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "cpython/audit.h"
 #include "cpython/interpreters.h"
 #include "cpython/introspect.h"
 #include "diff.h"
@@ -226,6 +227,8 @@ static PyObject *inspect_all(PyObject *modules, bool names_only)
 
 PyObject *stale_list(PyObject *names, uint32_t flags)
 {
+    audit_look();
+
     PyObject *modules = PyList_Size(names) ? named_modules(names) : all_modules();
     PyObject *list = inspect_all(modules, false);
     PyObject *objects = NULL, *graph = NULL, *result = NULL;
@@ -247,5 +250,6 @@ PyObject *stale_list(PyObject *names, uint32_t flags)
 
 PyObject *stale_modules(void)
 {
+    audit_look();
     return inspect_all(all_modules(), true);
 }

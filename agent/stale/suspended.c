@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpython/collector.h"
 #include "cpython/introspect.h"
 #include "old_code.h"
 #include "remap/remap.h"
@@ -139,10 +140,15 @@ static PyObject *read_codes(void)
 {
     struct generators all = {0};
     PyObject *codes = PyDict_New();
-    int result = codes ? read_generators(&all) : -1;
+    bool was_on;
+    int result = codes ? collector_pause(&was_on) : -1;
 
-    for (size_t i = 0; result == 0 && i < all.n; i++)
-        result = note_code(codes, all.items[i]);
+    if (result == 0) {
+        result = read_generators(&all);
+        for (size_t i = 0; result == 0 && i < all.n; i++)
+            result = note_code(codes, all.items[i]);
+        collector_resume(was_on);
+    }
     free(all.items);
     if (result == 0)
         return codes;
@@ -224,15 +230,11 @@ static int by_name(const void *a, const void *b)
                              ((const struct suspended *)b)->name);
 }
 
-int suspended_find(struct suspended_list *list, PyObject *old)
+static int find(struct suspended_list *list, PyObject *old)
 {
     struct generators all = {0};
-    int result = 0;
+    int result = read_generators(&all);
 
-    memset(list, 0, sizeof *list);
-    if (!PyDict_Size(old))
-        return 0;
-    result = read_generators(&all);
     list->items = result == 0 && all.n ? calloc(all.n, sizeof *list->items) : NULL;
     if (result == 0 && all.n && !list->items) {
         PyErr_NoMemory();
@@ -243,6 +245,21 @@ int suspended_find(struct suspended_list *list, PyObject *old)
     if (list->n)
         qsort(list->items, list->n, sizeof *list->items, by_name);
     free(all.items);
+    return result;
+}
+
+int suspended_find(struct suspended_list *list, PyObject *old)
+{
+    bool was_on;
+    int result;
+
+    memset(list, 0, sizeof *list);
+    if (!PyDict_Size(old))
+        return 0;
+    if (collector_pause(&was_on) < 0)
+        return -1;
+    result = find(list, old);
+    collector_resume(was_on);
     return result;
 }
 

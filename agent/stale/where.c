@@ -2,6 +2,7 @@
  * old is found out afterwards, from what its name leads to now (old_code.h). */
 #include "where.h"
 
+#include "cpython/audit.h"
 #include "frames.h"
 #include "old_code.h"
 
@@ -60,6 +61,7 @@ PyObject *stale_where(void)
     struct running_frames running;
     PyObject *threads = PyList_New(0), *result = NULL;
 
+    audit_look();
     if (running_frames_read(&running) == 0 && threads && add_threads(threads, &running) == 0)
         result = Py_BuildValue("{s:O,s:i}", "threads", threads, "exit", 0);
     running_frames_clear(&running);
