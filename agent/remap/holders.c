@@ -196,25 +196,37 @@ static int name_operands(PyObject *frame, bool exact, char *where, size_t size)
     return text ? 0 : -1;
 }
 
-static int look_at_operands(struct remap *r, PyObject *frame, void *arg)
+static int look_at_operands(struct remap *r, PyObject *frame, bool exact)
 {
     struct frame_operands operands;
     char where[200] = "";
 
-    (void)arg;
     if (!frame_operands(frame, &operands))
         return -1;
-    for (size_t i = 0; i < operands.n; i++) {
+    for (size_t i = 0; i < operands.n && operands.exact == exact; i++) {
         ptrdiff_t key = keys_find(r, (const PyObject *)operands.words[i]);
 
         if (key < 0 || residual(&r->keys[key]) <= 0 || r->keys[key].is_code)
             continue;
-        if (!where[0] && name_operands(frame, operands.exact, where, sizeof where) < 0)
+        if (!where[0] && name_operands(frame, exact, where, sizeof where) < 0)
             return -1;
         if (add_holder(r, (uint32_t)key, NULL, where) < 0)
             return -1;
     }
     return 0;
+}
+
+static int look_at_exact_operands(struct remap *r, PyObject *frame, void *arg)
+{
+    (void)arg;
+    return look_at_operands(r, frame, true);
+}
+
+/* When all else is known: what is found may be a trace of a value that is gone. */
+static int look_at_other_operands(struct remap *r, PyObject *frame, void *arg)
+{
+    (void)arg;
+    return look_at_operands(r, frame, false);
 }
 
 /* PyThreadState: trace and profile functions, hooks of asynchronous generators, the
@@ -292,7 +304,7 @@ int holders_scan(struct remap *r)
     if (look_at_signals(r) < 0 || look_at_atexit(r) < 0 || look_at_thread_states(r) < 0 ||
         look_at_monitoring(r) < 0 || frames_each(r, look_at_call, NULL) < 0)
         return -1;
-    if (frame_operands_known() && frames_each(r, look_at_operands, NULL) < 0)
+    if (frame_operands_known() && frames_each(r, look_at_exact_operands, NULL) < 0)
         return -1;
     if (any_residual(r) && untraversed_objects(r, add_holder) < 0)
         return -1;
@@ -303,7 +315,11 @@ int holders_scan(struct remap *r)
         return -1;
     if (any_residual(r) && look_at_statics(r) < 0)
         return -1;
-    return any_residual(r) ? untraversed_memory(r, add_holder) : 0;
+    if (any_residual(r) && untraversed_memory(r, add_holder) < 0)
+        return -1;
+    if (any_residual(r) && frame_operands_known())
+        return frames_each(r, look_at_other_operands, NULL);
+    return 0;
 }
 
 /* --- functions that stay with C */
