@@ -269,8 +269,14 @@ static void print_frames(const struct sheet *sheet, struct json_object *frames)
         print_safe(sheet->out, member_text(frame, "function"), false);
         fputs(" (", sheet->out);
         print_safe(sheet->out, member_text(frame, "file"), false);
-        fprintf(sheet->out, ":%" PRId64 ") in thread ", member_number(frame, "line"));
-        print_thread(sheet, frame);
+        fprintf(sheet->out, ":%" PRId64 ") in ", member_number(frame, "line"));
+        if (*member_text(frame, "suspended")) {
+            fputs("a suspended ", sheet->out);
+            print_safe(sheet->out, member_text(frame, "suspended"), false);
+        } else {
+            fputs("thread ", sheet->out);
+            print_thread(sheet, frame);
+        }
         putc('\n', sheet->out);
     }
 }

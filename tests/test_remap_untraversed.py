@@ -169,7 +169,7 @@ def suspended():
     assert report["unresolved"] == 0 and report["by_kind"]["frame local"] == 81, report
     assert V >= 14 or report["unaccounted"] == 0, report
     frame, = report["frames_on_old_code"]
-    assert (frame["thread"], frame["function"]) == ("suspended greenlet", "work"), frame
+    assert (frame["suspended"], frame["function"]) == ("greenlet", "work"), frame
     for g in greenlets:
         assert g.switch() is new
     assert busy.switch() == "old" and all(g.dead for g in greenlets)

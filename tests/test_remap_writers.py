@@ -813,7 +813,7 @@ report = remap({inner: inner2, gen.__code__: gen2.__code__})
 assert warm() == [0, 10, 20, 30, 40] and made[0].__code__ is inner2
 assert next(running) == 2 and next(gen()) == 10
 old = report["frames_on_old_code"]
-assert len(old) == 1 and old[0]["thread"] == "generator", old
+assert len(old) == 1 and old[0]["suspended"] == "generator", old
 assert old[0]["function"] == "gen" and old[0]["file"].endswith("script.py"), old
 assert old[0]["line"] == gen2.__code__.co_firstlineno - 2, old
 # other numbers of free variables: left as it is

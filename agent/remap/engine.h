@@ -105,7 +105,7 @@ struct remap {
     size_t rehashed_dicts, rehashed_sets, migrated;
     size_t merged;           /* entries of dicts and sets where old and new were both in it */
     PyObject *held;          /* list of {"object","where","count"} */
-    PyObject *frames_on_old; /* list of {"thread","function","file","line"} */
+    PyObject *frames_on_old; /* list of {"thread" or "suspended","function","file","line"} */
     PyObject *by_kind;       /* dict str -> int */
     uint64_t scan_ns, commit_ns;
     PyObject **graves; /* remap_bury */

@@ -128,13 +128,16 @@ static PyObject *code_name(PyObject *code)
     return name;
 }
 
-/* `thread` is a new reference that is taken over. */
-static int report_old(struct remap *r, PyObject *thread, PyObject *frame, PyObject *code)
+/* One that runs in the thread `id`, or the frame of a `suspended` something. */
+static int report_old(struct remap *r, PyObject *id, const char *suspended, PyObject *frame,
+                      PyObject *code)
 {
     PyObject *entry = PyDict_New();
     int result = -1;
 
-    if (entry && set_and_drop(entry, "thread", thread) == 0 &&
+    if (entry &&
+        (suspended ? set_and_drop(entry, "suspended", PyUnicode_FromString(suspended))
+                   : set_and_drop(entry, "thread", frames_thread_name(id))) == 0 &&
         set_and_drop(entry, "function", code_name(code)) == 0 &&
         set_and_drop(entry, "file", PyObject_GetAttrString(code, "co_filename")) == 0 &&
         set_and_drop(entry, "line",
@@ -268,9 +271,7 @@ static int look_at_frame(struct remap *r, PyObject *id, PyObject *frame)
         return -1;
     result = PyList_Append(r->frames->running, frame);
     if (result == 0 && is_old_code(r, code))
-        result =
-            report_old(r, id ? frames_thread_name(id) : PyUnicode_FromString("suspended greenlet"),
-                       frame, code);
+        result = report_old(r, id, id ? NULL : "greenlet", frame, code);
     if (result == 0)
         result = frame_layout_known() ? look_at_words(r, frame) : look_at_names(r, frame, code);
     Py_DecRef(code);
@@ -372,7 +373,7 @@ static int look_at_suspended(PyObject *o, void *arg)
     frame = PyObject_GetAttrString(o, frame_names[kind]);
     /* A finished one has no frame, and one that runs was found with its thread. */
     if (frame && frame != Py_None && !PySequence_Contains(r->frames->running, frame))
-        result = report_old(r, PyUnicode_FromString(kinds[kind]), frame, code);
+        result = report_old(r, NULL, kinds[kind], frame, code);
     Py_DecRef(code);
     if (frame)
         Py_DecRef(frame);

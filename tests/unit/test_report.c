@@ -57,7 +57,8 @@ static const struct options plain = {.pid = 42, .color = COLOR_NEVER};
     "\"remap\":{\"objects_scanned\":1000,\"referrers\":9,\"references_rewritten\":17,"             \
     "\"by_kind\":{\"dict\":13,\"list\":0,\"instance\":4},\"rehashed\":{\"set\":1},"                \
     "\"migrated\":1,\"unresolved\":0,\"unaccounted\":0,\"held\":[],\"frames_on_old_code\":"        \
-    "[{\"thread\":\"worker\",\"function\":\"run\",\"file\":\"/srv/w.py\",\"line\":7}]},"           \
+    "[{\"thread\":\"worker\",\"function\":\"run\",\"file\":\"/srv/w.py\",\"line\":7},"             \
+    "{\"suspended\":\"coroutine\",\"function\":\"ask\",\"file\":\"/srv/w.py\",\"line\":9}]},"      \
     "\"time\":{\"total_ms\":20.5,\"stop_us\":400,\"gil_ms\":9.0,\"scan_ms\":8,\"commit_ms\":0.5}," \
     "\"exit\":0}"
 
@@ -72,7 +73,8 @@ static void test_reloaded(void **state)
                   "  17 references rewritten: 13 dict, 4 instance; 9 objects referred to what was "
                   "replaced\n"
                   "  1 instance moved to the new layout\n"
-                  "  still running old code: run (/srv/w.py:7) in thread worker\n");
+                  "  still running old code: run (/srv/w.py:7) in thread worker\n"
+                  "  still running old code: ask (/srv/w.py:9) in a suspended coroutine\n");
 }
 
 static void test_dry_run(void **state)
