@@ -68,3 +68,18 @@ void big_free(void *array)
     if (array)
         release(block_of(array));
 }
+
+bool big_reserve(void *array, size_t n, size_t *cap, size_t size)
+{
+    size_t bigger = *cap ? 2 * *cap : 64;
+    void *moved;
+
+    if (n < *cap)
+        return true;
+    moved = big_realloc(*(void **)array, bigger * size);
+    if (!moved)
+        return false;
+    *(void **)array = moved;
+    *cap = bigger;
+    return true;
+}

@@ -6,10 +6,15 @@
 #ifndef PYHOT_BIG_H
 #define PYHOT_BIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* As realloc and free, for what came from here; a new array is all zero.  NULL: out of memory. */
 void *big_realloc(void *array, size_t bytes);
 void big_free(void *array);
+
+/* Makes room for one more item of `size` bytes behind the `n` of an array; `array` is the address
+ * of the pointer to it.  False: out of memory, and nothing has changed. */
+bool big_reserve(void *array, size_t n, size_t *cap, size_t size);
 
 #endif

@@ -526,6 +526,28 @@ def start_stale_shop(start, python, **files):
     return target, target.eval("repr(snapshot())")
 
 
+def test_memory_is_as_it_was(any_python, run_script):
+    """malloc takes large blocks from the kernel, until it has freed one: then it keeps as much."""
+    run_script(any_python, PRELUDE + r'''
+import ctypes
+heap = [[n] for n in range(200000)]
+write("mod", "def f(): pass\n", 1e9)
+import mod
+kept = mod.f
+importlib.reload(mod)
+malloc = ctypes.CDLL(None).malloc
+malloc.argtypes, malloc.restype = [ctypes.c_size_t], ctypes.c_void_p
+def is_mapped(size):
+    """As the second bit of the word before it says (malloc.c of glibc)."""
+    return bool(ctypes.c_size_t.from_address(malloc(size) - 8).value & 2)
+sizes = [n << 20 for n in range(3, 30)]     # more than any source
+before = [is_mapped(size) for size in sizes]
+assert all(before)
+assert [entry["object"] for entry in pyhot.stale("mod", objects=True)["objects"]] == ["mod.f"]
+assert [is_mapped(size) for size in sizes] == before
+''')
+
+
 def test_audit_hooks_do_not_see_it(python, run_script):
     """They are the program's code, and may refuse.  Only what Python code does at the first look, and
     to read a source in another encoding, is seen."""

@@ -1,9 +1,9 @@
 /* Reading the frames of all threads (frames.h). */
 #include "frames.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "big.h"
 #include "cpython/collector.h"
 #include "cpython/frame.h"
 #include "cpython/introspect.h"
@@ -67,16 +67,10 @@ static void drop(struct running_frame *frame)
 static int add_frame(struct running_frames *frames, PyObject *frame, PyObject *thread, long tid,
                      bool innermost)
 {
-    if (frames->n == frames->cap) {
-        size_t cap = frames->cap ? frames->cap * 2 : 64;
-        struct running_frame *items = realloc(frames->items, cap * sizeof *items);
-        if (!items) {
-            Py_DecRef(frame);
-            PyErr_NoMemory();
-            return -1;
-        }
-        frames->items = items;
-        frames->cap = cap;
+    if (!big_reserve(&frames->items, frames->n, &frames->cap, sizeof *frames->items)) {
+        Py_DecRef(frame);
+        PyErr_NoMemory();
+        return -1;
     }
     struct running_frame *added = &frames->items[frames->n++];
     PyObject *code = builtin_attribute(frame, &PyFrame_Type, "f_code");
@@ -146,7 +140,7 @@ void running_frames_clear(struct running_frames *frames)
 {
     for (size_t i = 0; i < frames->n; i++)
         drop(&frames->items[i]);
-    free(frames->items);
+    big_free(frames->items);
     memset(frames, 0, sizeof *frames);
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "big.h"
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
 #include "names.h"
@@ -145,18 +146,9 @@ static void add(struct heap_search *search, PyObject *old, PyObject *current, Py
 {
     struct generations *found = search->found;
 
-    if (found->n == found->cap) {
-        size_t cap = found->cap ? found->cap * 2 : 64;
-        struct generation *items = realloc(found->items, cap * sizeof *items);
-        if (!items) {
-            search->out_of_memory = true;
-            return;
-        }
-        found->items = items;
-        found->cap = cap;
-    }
     PyObject *name = PyUnicode_FromFormat("%U.%U", module, qualname);
-    if (!name) {
+    if (!name || !big_reserve(&found->items, found->n, &found->cap, sizeof *found->items)) {
+        Py_DecRef(name);
         search->out_of_memory = true;
         return;
     }
@@ -222,15 +214,9 @@ static int note_definition(PyObject *object, void *arg)
 
     if (type_of(object) != &PyFunction_Type && !is_heap_class(object))
         return 0;
-    if (alive->n == alive->cap) {
-        size_t cap = alive->cap ? alive->cap * 2 : 4096;
-        PyObject **items = realloc(alive->items, cap * sizeof *items);
-        if (!items) {
-            alive->out_of_memory = true;
-            return 1;
-        }
-        alive->items = items;
-        alive->cap = cap;
+    if (!big_reserve(&alive->items, alive->n, &alive->cap, sizeof *alive->items)) {
+        alive->out_of_memory = true;
+        return 1;
     }
     alive->items[alive->n++] = object;
     return 0;
@@ -241,7 +227,7 @@ static int search_heap(struct heap_search *search)
     struct definitions_alive alive = {0};
 
     if (heap_visit(note_definition, &alive) < 0) {
-        free(alive.items);
+        big_free(alive.items);
         return -1;
     }
     search->out_of_memory = alive.out_of_memory;
@@ -251,7 +237,7 @@ static int search_heap(struct heap_search *search)
         else
             examine_class(search, alive.items[i]);
     }
-    free(alive.items);
+    big_free(alive.items);
     if (search->out_of_memory && !PyErr_Occurred())
         PyErr_NoMemory();
     return search->out_of_memory ? -1 : 0;
@@ -320,6 +306,6 @@ void generations_clear(struct generations *found)
 {
     for (size_t i = 0; i < found->n; i++)
         drop(&found->items[i]);
-    free(found->items);
+    big_free(found->items);
     memset(found, 0, sizeof *found);
 }

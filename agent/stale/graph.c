@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "big.h"
 #include "cpython/refcount.h"
 #include "cpython/statics.h"
 #include "remap/remap.h"
@@ -26,22 +27,12 @@ static bool is_collected(PyObject *object)
     return type_has(type, Py_TPFLAGS_HAVE_GC) && type->tp_traverse && (!is_gc || is_gc(object));
 }
 
-/* Makes room for one more item of an array.  False without memory. */
-static bool reserve(struct graph *graph, void *array, size_t n, size_t *cap, size_t item)
+static bool reserve(struct graph *graph, void *array, size_t n, size_t *cap, size_t size)
 {
-    void **items = array;
-
-    if (n < *cap)
+    if (big_reserve(array, n, cap, size))
         return true;
-    size_t bigger = *cap ? *cap * 2 : 1024;
-    void *moved = realloc(*items, bigger * item);
-    if (!moved) {
-        graph->out_of_memory = true;
-        return false;
-    }
-    *items = moved;
-    *cap = bigger;
-    return true;
+    graph->out_of_memory = true;
+    return false;
 }
 
 static int result_of(const struct graph *graph)
@@ -97,13 +88,13 @@ static void enter_target(struct graph *graph, uint32_t index)
 static bool grow_target_table(struct graph *graph)
 {
     size_t size = graph->target_table_size ? graph->target_table_size * 2 : 256;
-    uint32_t *table = calloc(size, sizeof *table);
+    uint32_t *table = big_realloc(NULL, size * sizeof *table);
 
     if (!table) {
         graph->out_of_memory = true;
         return false;
     }
-    free(graph->target_table);
+    big_free(graph->target_table);
     graph->target_table = table;
     graph->target_table_size = size;
     for (size_t i = 0; i < graph->n_targets; i++)
@@ -131,7 +122,7 @@ int graph_add_target(struct graph *graph, PyObject *object, PyObject *name, PyOb
 static bool grow_table(struct graph *graph)
 {
     size_t size = graph->table_size ? graph->table_size * 2 : 1 << 16;
-    uint32_t *table = calloc(size, sizeof *table);
+    uint32_t *table = big_realloc(NULL, size * sizeof *table);
 
     if (!table) {
         graph->out_of_memory = true;
@@ -143,7 +134,7 @@ static bool grow_table(struct graph *graph)
             slot = (slot + 1) & (size - 1);
         table[slot] = (uint32_t)i + 1;
     }
-    free(graph->table);
+    big_free(graph->table);
     graph->table = table;
     graph->table_size = size;
     return true;
@@ -371,7 +362,7 @@ static uint32_t static_root(const struct graph *graph, uint32_t node)
 static int add_outside_roots(struct graph *graph, uint32_t first)
 {
     size_t n = graph->n_nodes - first;
-    struct count count = {graph, first, calloc(n ? n : 1, sizeof *count.found)};
+    struct count count = {graph, first, big_realloc(NULL, n * sizeof *count.found)};
     uint32_t last = (uint32_t)graph->n_nodes;
 
     if (!count.found) {
@@ -399,7 +390,7 @@ static int add_outside_roots(struct graph *graph, uint32_t first)
         graph->nodes[i].parent = root;
         reach(graph, i);
     }
-    free(count.found);
+    big_free(count.found);
     return result_of(graph);
 }
 
@@ -442,13 +433,13 @@ void graph_clear(struct graph *graph)
 {
     for (size_t i = 0; i < graph->n_roots; i++)
         free(graph->roots[i].name), free(graph->roots[i].file);
-    free(graph->roots);
-    free(graph->objects);
-    free(graph->nodes);
-    free(graph->table);
-    free(graph->queue);
-    free(graph->targets);
-    free(graph->statics);
-    free(graph->target_table);
+    big_free(graph->roots);
+    big_free(graph->objects);
+    big_free(graph->nodes);
+    big_free(graph->table);
+    big_free(graph->queue);
+    big_free(graph->targets);
+    big_free(graph->statics);
+    big_free(graph->target_table);
     memset(graph, 0, sizeof *graph);
 }

@@ -2,7 +2,8 @@
  * running frames, so that the way found to each object is a shortest one.
  *
  * The GIL is held from graph_search to graph_free, the collector is paused, and no object that
- * existed before may be freed in between.  All memory is malloc'ed. */
+ * existed before may be freed in between.  Names and files are malloc'ed, the rest is from big.h.
+ */
 #ifndef PYHOT_STALE_GRAPH_H
 #define PYHOT_STALE_GRAPH_H
 

@@ -5,10 +5,10 @@
  * may have made instead, through tp_traverse.  A module that keeps a million objects in a table
  * is not walked through for the sake of it: depth and number of the other objects are bounded. */
 #include "live.h"
+#include "big.h"
 #include "cpython/introspect.h"
 
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* A decorator's object is rarely deeper: instance, its dict, a partial, a tuple, the function. */
@@ -33,7 +33,7 @@ static size_t slot_of(const PyObject *object, size_t size)
 static bool grow_seen(struct walk *walk)
 {
     size_t size = walk->seen_size ? walk->seen_size * 2 : 1024;
-    PyObject **seen = calloc(size, sizeof *seen);
+    PyObject **seen = big_realloc(NULL, size * sizeof *seen);
 
     if (!seen)
         return false;
@@ -45,7 +45,7 @@ static bool grow_seen(struct walk *walk)
             slot = (slot + 1) & (size - 1);
         seen[slot] = walk->seen[i];
     }
-    free(walk->seen);
+    big_free(walk->seen);
     walk->seen = seen;
     walk->seen_size = size;
     return true;
@@ -83,17 +83,10 @@ static int push(PyObject *object, void *arg)
 
     if (!object || !is_collected(object) || !first_time(walk, object))
         return 0;
-    if (walk->tail == walk->capacity) {
-        size_t capacity = walk->capacity ? walk->capacity * 2 : 1024;
-        PyObject **queue = realloc(walk->queue, capacity * sizeof *queue);
-        if (!queue) {
-            walk->out_of_memory = true;
-            return 0;
-        }
-        walk->queue = queue;
-        walk->capacity = capacity;
-    }
-    walk->queue[walk->tail++] = object;
+    if (big_reserve(&walk->queue, walk->tail, &walk->capacity, sizeof *walk->queue))
+        walk->queue[walk->tail++] = object;
+    else
+        walk->out_of_memory = true;
     return 0;
 }
 
@@ -186,7 +179,7 @@ PyObject *live_functions(PyObject *dict)
             walk.functions = NULL;
         }
     }
-    free(walk.queue);
-    free(walk.seen);
+    big_free(walk.queue);
+    big_free(walk.seen);
     return walk.functions;
 }

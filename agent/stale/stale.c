@@ -114,6 +114,16 @@ static bool is_alias(PyObject *name, PyObject *module)
            dict_lookup(PyImport_GetModuleDict(), own) == module;
 }
 
+/* Appends (name, module). */
+static int append_module(PyObject *list, PyObject *name, PyObject *module)
+{
+    PyObject *pair = PyTuple_Pack(2, name, module);
+    int result = pair ? PyList_Append(list, pair) : -1;
+
+    Py_DecRef(pair);
+    return result;
+}
+
 /* The loaded modules as a list of (name, module), in the order of sys.modules. */
 static PyObject *all_modules(void)
 {
@@ -125,14 +135,26 @@ static PyObject *all_modules(void)
         if (!is_str(name) || !PyType_IsSubtype(type_of(module), &PyModule_Type) ||
             is_alias(name, module))
             continue;
-        PyObject *pair = PyTuple_Pack(2, name, module);
-        if (!pair || PyList_Append(list, pair) < 0) {
+        if (append_module(list, name, module) < 0) {
             Py_DecRef(list);
             list = NULL;
         }
-        Py_DecRef(pair);
     }
     return list;
+}
+
+static void fail_not_loaded(PyObject *name)
+{
+    const char *text = PyUnicode_AsUTF8(name);
+    int64_t other = interpreter_with_module(name);
+
+    if (other >= 0)
+        job_fail("other-interpreter", 3, "pyhot serves the main interpreter only",
+                 "module %s is loaded in interpreter %" PRId64 ", not in the main one",
+                 text ? text : "of that name", other);
+    else if (!PyErr_Occurred())
+        job_fail("not-loaded", 3, "list-stale without names shows all modules",
+                 "no module %s is loaded", text ? text : "of that name");
 }
 
 static PyObject *named_modules(PyObject *names)
@@ -143,25 +165,13 @@ static PyObject *named_modules(PyObject *names)
     for (Py_ssize_t i = 0; list && i < PyList_Size(names); i++) {
         PyObject *name = PyList_GetItem(names, i);
         PyObject *module = PyDict_GetItemWithError(modules, name);
-        if (!module || !PyType_IsSubtype(type_of(module), &PyModule_Type)) {
-            const char *text = PyUnicode_AsUTF8(name);
-            int64_t other = interpreter_with_module(name);
-            if (other >= 0)
-                job_fail("other-interpreter", 3, "pyhot serves the main interpreter only",
-                         "module %s is loaded in interpreter %" PRId64 ", not in the main one",
-                         text ? text : "of that name", other);
-            else if (!PyErr_Occurred())
-                job_fail("not-loaded", 3, "list-stale without names shows all modules",
-                         "no module %s is loaded", text ? text : "of that name");
-            Py_DecRef(list);
-            return NULL;
-        }
-        PyObject *pair = PyTuple_Pack(2, name, module);
-        if (!pair || PyList_Append(list, pair) < 0) {
+        bool loaded = module && PyType_IsSubtype(type_of(module), &PyModule_Type);
+        if (!loaded)
+            fail_not_loaded(name);
+        if (!loaded || append_module(list, name, module) < 0) {
             Py_DecRef(list);
             list = NULL;
         }
-        Py_DecRef(pair);
     }
     return list;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "big.h"
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
 #include "old_code.h"
@@ -93,14 +94,8 @@ static int note_generator(PyObject *object, void *arg)
 
     if (!suspended_prefix(object))
         return 0;
-    if (all->n == all->cap) {
-        size_t cap = all->cap ? all->cap * 2 : 256;
-        PyObject **items = realloc(all->items, cap * sizeof *items);
-        if (!items)
-            return -1;
-        all->items = items;
-        all->cap = cap;
-    }
+    if (!big_reserve(&all->items, all->n, &all->cap, sizeof *all->items))
+        return -1;
     all->items[all->n++] = object;
     return 0;
 }
@@ -149,7 +144,7 @@ static PyObject *read_codes(void)
             result = note_code(codes, all.items[i]);
         collector_resume(was_on);
     }
-    free(all.items);
+    big_free(all.items);
     if (result == 0)
         return codes;
     Py_DecRef(codes);
@@ -235,7 +230,7 @@ static int find(struct suspended_list *list, PyObject *old)
     struct generators all = {0};
     int result = read_generators(&all);
 
-    list->items = result == 0 && all.n ? calloc(all.n, sizeof *list->items) : NULL;
+    list->items = result == 0 && all.n ? big_realloc(NULL, all.n * sizeof *list->items) : NULL;
     if (result == 0 && all.n && !list->items) {
         PyErr_NoMemory();
         result = -1;
@@ -244,7 +239,7 @@ static int find(struct suspended_list *list, PyObject *old)
         result = add_if_old(list, old, all.items[i]);
     if (list->n)
         qsort(list->items, list->n, sizeof *list->items, by_name);
-    free(all.items);
+    big_free(all.items);
     return result;
 }
 
@@ -267,6 +262,6 @@ void suspended_clear(struct suspended_list *list)
 {
     for (size_t i = 0; i < list->n; i++)
         Py_DecRef(list->items[i].generator);
-    free(list->items);
+    big_free(list->items);
     memset(list, 0, sizeof *list);
 }
