@@ -211,10 +211,52 @@ static bool in_rseq(const struct tracee *tracee, uint64_t ip)
            ip - section.start < section.length;
 }
 
-static bool has_stack_room(const struct tracee *tracee, uint64_t sp)
+/* Is all between these two writable memory? */
+static bool is_writable(const struct target *view, uint64_t low, uint64_t high)
 {
-    char byte;
-    return !tracee_read(tracee, sp - STACK_ROOM, &byte, 1);
+    for (uint64_t at = high;;) {
+        const struct mapping *mapping = target_mapping_at(view, at);
+        if (!mapping || mapping->perms[1] != 'w')
+            return false;
+        if (mapping->start <= low)
+            return true;
+        at = mapping->start - 1;
+    }
+}
+
+/* A stack that its program chose (pthread_attr_setstack) may have anything below it: glibc keeps
+ * its lowest address and size side by side somewhere in struct pthread, to which the thread pointer
+ * points (nptl/descr.h). */
+static bool is_within_stack(const struct tracee *tracee, uint64_t low, uint64_t sp,
+                            uint64_t thread_pointer)
+{
+    enum { WORDS = 256 };
+    const uint64_t max_size = 1ull << 40;
+    uint64_t words[WORDS];
+
+    if (tracee_read(tracee, thread_pointer, words, sizeof words))
+        return true;
+    for (size_t i = 0; i + 1 < WORDS; i++) {
+        uint64_t start = words[i], size = words[i + 1];
+        if (size < max_size && sp - start < size && thread_pointer - start < size && low < start)
+            return false;
+    }
+    return true;
+}
+
+static bool has_stack_room(struct safepoint *safepoint, const struct tracee *tracee,
+                           const struct arch_registers *registers)
+{
+    struct target *view = &safepoint->map->view;
+    uint64_t sp = arch_sp(registers), low = sp - STACK_ROOM;
+    const struct mapping *stack = target_mapping_at(view, sp);
+
+    if (!stack || (stack->start > low && !strcmp(stack->path, "[stack]"))) {
+        tracee_grow_stack(tracee, low);
+        error_free(target_read_maps(view));
+    }
+    return is_writable(view, low, sp) &&
+           is_within_stack(tracee, low, sp, arch_thread_pointer(registers));
 }
 
 bool safepoint_judge(struct safepoint *safepoint, const struct tracee *tracee,
@@ -228,7 +270,7 @@ bool safepoint_judge(struct safepoint *safepoint, const struct tracee *tracee,
     for (size_t i = 0; i < walk.n_images; i++)
         if (!codemap_unchanged(safepoint->map, walk.images[i]))
             return unsafe(safepoint, "%s, which is being replaced", walk.images[i]->name);
-    return has_stack_room(tracee, arch_sp(registers)) ||
+    return has_stack_room(safepoint, tracee, registers) ||
            unsafe(safepoint, "a stack that is almost full");
 }
 

@@ -388,3 +388,13 @@ int tracee_poke(const struct tracee *tracee, uint64_t address, const void *buffe
      * (proc_mem.force_override); ptrace still does. */
     return poke_words(tracee, address, buffer, size);
 }
+
+/* process_vm_readv does not: mm/gup.c since Linux 6.5; __access_remote_vm in mm/memory.c does. */
+void tracee_grow_stack(const struct tracee *tracee, uint64_t address)
+{
+    char path[64], byte;
+    snprintf(path, sizeof path, "/proc/%d/mem", (int)tracee->tid);
+    _cleanup_close_ int memory = open(path, O_RDONLY | O_CLOEXEC);
+    if (memory >= 0 && pread(memory, &byte, 1, (off_t)address) < 0)
+        return; /* it is as large as it may be */
+}

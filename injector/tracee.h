@@ -60,6 +60,10 @@ int tracee_write(const struct tracee *, uint64_t address, const void *buffer, si
 /* Writes also where the target itself may not: its own copy of private, read-only pages. */
 int tracee_poke(const struct tracee *, uint64_t address, const void *buffer, size_t size);
 
+/* Makes the stack of the main thread reach down to `address`, if it may be as large, as an access
+ * by the thread would.  Others see nothing of it but its size. */
+void tracee_grow_stack(const struct tracee *, uint64_t address);
+
 /* "the process ended while pyhot was attaching", or an explained errno of ptrace. */
 struct error *tracee_error(const struct tracee *, int errnum, const char *what)
     __attribute__((warn_unused_result));

@@ -47,6 +47,7 @@ int arch_write_vectors(pid_t tid, const struct arch_vectors *);
 
 uint64_t arch_ip(const struct arch_registers *);
 uint64_t arch_sp(const struct arch_registers *);
+uint64_t arch_thread_pointer(const struct arch_registers *);
 
 /* For a thread of which only these two are known (/proc/PID/task/TID/syscall). */
 void arch_set_ip_sp(struct arch_registers *, uint64_t ip, uint64_t sp);

@@ -132,6 +132,11 @@ uint64_t arch_sp(const struct arch_registers *registers)
     return registers->user.rsp;
 }
 
+uint64_t arch_thread_pointer(const struct arch_registers *registers)
+{
+    return registers->user.fs_base;
+}
+
 void arch_set_ip_sp(struct arch_registers *registers, uint64_t ip, uint64_t sp)
 {
     registers->user.rip = ip;
