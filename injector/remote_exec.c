@@ -289,7 +289,8 @@ static struct error *ask_for(const struct target *target, const struct hook *hoo
  * they would stay until the next garbage collection.  Signals are blocked first, even before the
  * rest is compiled: an exception that a handler raises in the script would be lost.  The start() of
  * agent/remote.c unblocks them. Two descriptors of the channel: while one can read, writing never
- * is SIGPIPE. */
+ * is SIGPIPE.  None of ours becomes one of the standard ones, which a daemon may have closed and
+ * write to still. */
 static const char script_format[] =
     "import _signal\n"
     "before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())\n"
@@ -299,6 +300,8 @@ static const char script_format[] =
     "try:\n"
     "    import _imp, posix\n"
     "    from _frozen_importlib import ModuleSpec\n"
+    "    while not opened or opened[-1] < 3:\n"
+    "        opened.append(posix.open('%7$s', posix.O_RDONLY | posix.O_CLOEXEC))\n"
     "    channel = posix.open('%1$s', posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)\n"
     "    opened.append(posix.open('%1$s', posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC))\n"
     "    request = posix.open('%2$s', posix.O_RDWR | posix.O_CLOEXEC)\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import conftest
 import harness
 
 MOD = "def answer():\n    return %r\n"
@@ -364,6 +365,127 @@ def test_vfork(start, any_python, tmp_path):
     target.edit("go", "")
     harness.wait_for(lambda: os.path.isdir(target.path("woke")), "the vfork has ended")
     assert target.reload("mod")["modules"][0]["result"] == "reloaded"
+
+
+# `depth` bytes of 16 KB are in use; below a stack of the program's own choice is data of its.
+SMALL_STACKS = r"""
+#include <alloca.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+enum { SIZE = 16384, BELOW = 65536 };
+static char *below;
+static volatile int started;
+static void *wait_deep(void *depth)
+{
+    char *room = alloca((size_t)depth);
+    __asm__ volatile("" : : "r"(room) : "memory");
+    started = 1;
+    for (;;)
+        pause();
+}
+int start(size_t depth, int own)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    pthread_attr_init(&attributes);
+    if (own) {
+        char *memory = mmap(0, BELOW + SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                            -1, 0);
+        memset(memory, 0x5a, BELOW);
+        pthread_attr_setstack(&attributes, memory + BELOW, SIZE);
+        below = below ? below : memory;
+    } else {
+        pthread_attr_setstacksize(&attributes, SIZE);
+    }
+    started = 0;
+    if (pthread_create(&thread, &attributes, wait_deep, (void *)depth))
+        return -1;
+    while (!started)
+        usleep(1000);
+    return 0;
+}
+int is_intact(void)
+{
+    for (int i = 0; i < BELOW; i++)
+        if (below[i] != 0x5a)
+            return 0;
+    return 1;
+}
+"""
+
+
+@pytest.mark.parametrize("own", [0, 1])
+def test_stacks_without_room(start, any_python, tmp_path, own):
+    """The threads that sleep have stacks too small for a call."""
+    (tmp_path / "stacks.c").write_text(SMALL_STACKS)
+    library = tmp_path / "stacks.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "stacks.c"], check=True)
+    target = start(any_python, {
+        "mod.py": MOD % 1,
+        "app.py": "import ctypes\nimport mod, probe\nlibrary = ctypes.CDLL(%r)\n"
+                  "for depth in [8800] * 16:\n"
+                  "    assert library.start(depth, %d) == 0\n"
+                  "probe.ready(serve=False)\nwhile True:\n    probe.poll()\n" % (str(library), own)})
+    for answer in range(2, 6):
+        target.edit("mod.py", MOD % answer)
+        assert target.reload("mod")["modules"][0]["result"] == "reloaded"
+        assert target.eval("mod.answer()") == answer
+    assert not own or target.eval("library.is_intact()")
+    target.check_unharmed()
+
+
+def test_deep_in_the_main_stack(start, any_python):
+    """The kernel has made the stack just as large as the program needs it, and it is idle."""
+    target = start(any_python, {
+        "mod.py": MOD % 1,
+        "app.py": "import os, time\nimport mod\n\ndef down(n):\n"
+                  "    if n:\n        return list(map(down, [n - 1]))\n"
+                  "    os.write(int(os.environ['PROBE_OUT']), b'READY\\n')\n"
+                  "    time.sleep(1000)\n\ndown(300)\n"})
+    target.edit("mod.py", MOD % 2)
+    assert target.reload("mod")["modules"][0]["result"] == "reloaded"
+    target.check_unharmed()
+
+
+SCRIBBLES = """
+import os, threading, time
+import mod, probe
+
+def scribble():
+    begun.set()
+    while True:
+        for fd in range(3):
+            try:
+                os.write(fd, b"scribbled over" * 20)
+            except OSError:
+                pass
+
+for fd in range(3):
+    os.close(fd)
+begun = threading.Event()
+threading.Thread(target=scribble, daemon=True).start()
+begun.wait()
+probe.ready()
+while True:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("via", ["ptrace", "remote-exec"])
+def test_a_daemon_writes_to_descriptors_that_it_closed(start, any_python, via):
+    """What pyhot opens in it must not become its standard output."""
+    able = [python for python in conftest.TARGETS if python.minor >= (3, 14) and not python.debug]
+    if via == "remote-exec" and not able:
+        pytest.skip("no CPython 3.14 or later on this machine")
+    target = start(able[0] if via == "remote-exec" else any_python,
+                   {"mod.py": MOD % 1, "app.py": SCRIBBLES})
+    for answer in range(2, 8):
+        target.edit("mod.py", MOD % answer)
+        assert target.reload("mod", "--via=" + via)["modules"][0]["result"] == "reloaded"
+        assert target.eval("mod.answer()") == answer
+    target.check_unharmed()
 
 
 # In a pid namespace of its own, where the next number can be chosen.

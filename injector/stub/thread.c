@@ -61,6 +61,21 @@ static void wake(_Atomic uint32_t *futex)
     stub_syscall(SYS_futex, word(futex), FUTEX_WAKE, INT_MAX, 0, 0, 0);
 }
 
+enum { STANDARD = 3 };
+
+/* A daemon may have closed these and write to them still.  While ours are made the free ones are
+ * taken by a file that cannot be written to, as the closed one could not. */
+static void hold_standard(const struct stub_params *params, int32_t held[STANDARD])
+{
+    for (uint64_t fd = 0; fd < STANDARD; fd++) {
+        held[fd] = -1;
+        if (stub_syscall(SYS_fcntl, fd, F_GETFD, 0, 0, 0, 0) != -EBADF)
+            continue;
+        held[fd] = (int32_t)stub_syscall(SYS_openat, (uint64_t)AT_FDCWD, word(params->status),
+                                         O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    }
+}
+
 /* The shared memory; sets own->shared_fd.  Or a negative errno. */
 static long make_shared(const struct stub_params *params, struct stub_private *own)
 {
@@ -192,6 +207,7 @@ void stub_wait_until_left(struct stub_private *own);
 int stub_thread(const struct stub_params *params, struct stub_private *own)
 {
     enum { SET_MASK = 2, MASK_SIZE = 8, REPORT_MS = 500 };
+    int32_t held[STANDARD];
 
     stub_syscall(SYS_rt_sigprocmask, SET_MASK, word(&params->signal_mask), 0, MASK_SIZE, 0, 0);
     ((pthread_detach_function)params->pthread_detach)(
@@ -199,9 +215,12 @@ int stub_thread(const struct stub_params *params, struct stub_private *own)
 
     own->tid = (int32_t)stub_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
     own->agent_fd = own->channel[0] = own->channel[1] = -1;
+    hold_standard(params, held);
     long at = make_shared(params, own);
     int mapped = !(at < 0 && at > -STUB_PAGE);
     long status = mapped ? make_descriptors(params, own) : at;
+    for (int i = 0; i < STANDARD; i++)
+        close_fd(&held[i]);
     if (status < 0) {
         own->errnum = (int32_t)-status;
         atomic_store(&own->stage, STUB_FAILED);
