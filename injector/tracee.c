@@ -79,10 +79,13 @@ static bool explain_eperm(pid_t tid, enum tracee_attach_result *result)
 
 static sigjmp_buf seize_expired;
 
-static void expire_seize(int signal)
+/* Not for one that somebody has sent: it may come before the jump is set, as one does that was
+ * waiting when we were started. */
+static void expire_seize(int signal, siginfo_t *info, void *context)
 {
-    (void)signal;
-    siglongjmp(seize_expired, 1);
+    (void)signal, (void)context;
+    if (info->si_code == SI_TIMER)
+        siglongjmp(seize_expired, 1);
 }
 
 /* PTRACE_SEIZE waits for an execve of the target to get past the end of its threads
@@ -90,7 +93,7 @@ static void expire_seize(int signal)
  * kernel begin it anew, so the handler jumps out of it.  0, or -1 with errno; ETIMEDOUT. */
 static int seize(pid_t tid, long options, uint64_t deadline_ns)
 {
-    struct sigaction expire = {.sa_handler = expire_seize}, before;
+    struct sigaction expire = {.sa_sigaction = expire_seize, .sa_flags = SA_SIGINFO}, before;
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
     uint64_t least_ns = monotonic_ns() + MIN_SEIZE_NS;
     uint64_t end_ns = deadline_ns > least_ns ? deadline_ns : least_ns;
@@ -173,6 +176,38 @@ struct error *tracee_seize(struct tracee *tracee, pid_t pid, pid_t tid, uint64_t
     return tracee_error(tracee, errnum, "trace");
 }
 
+/* Threads that did not stop to be let go (state D).  They would stop when they wake, and stay so
+ * for as long as we live, which `pyhot watch` does. */
+static volatile pid_t unreleased[8];
+
+static void release_late(int signal)
+{
+    int status, errnum = errno;
+
+    (void)signal;
+    for (size_t i = 0; i < sizeof unreleased / sizeof *unreleased; i++) {
+        if (!unreleased[i] || !waitpid(unreleased[i], &status, __WALL | WNOHANG))
+            continue;
+        int stop = status >> 16 || WSTOPSIG(status) == SYSCALL_TRAP ? 0 : WSTOPSIG(status);
+        ptrace(PTRACE_DETACH, unreleased[i], 0, (long)stop);
+        unreleased[i] = 0;
+    }
+    errno = errnum;
+}
+
+static void release_when_it_stops(pid_t tid)
+{
+    struct sigaction action = {.sa_handler = release_late, .sa_flags = SA_RESTART};
+
+    for (size_t i = 0; i < sizeof unreleased / sizeof *unreleased; i++) {
+        if (unreleased[i])
+            continue;
+        unreleased[i] = tid;
+        break;
+    }
+    sigaction(SIGCHLD, &action, NULL);
+}
+
 /* Sleeps until something may have happened to a tracee, or until `deadline_ns`.  Not in
  * the first SPIN_NS: a system call of the tracee is over sooner than a sleep. */
 static void sleep_until_event(uint64_t begin_ns, uint64_t deadline_ns)
@@ -186,6 +221,7 @@ static void sleep_until_event(uint64_t begin_ns, uint64_t deadline_ns)
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigtimedwait(&set, NULL, &timeout);
+    release_late(SIGCHLD); /* that SIGCHLD may have been for one of those */
 }
 
 /* One status of waitpid becomes a state.  True if the tracee is now at a stop that callers know;
@@ -321,13 +357,15 @@ struct error *tracee_run_to_syscall(struct tracee *tracee, uint64_t deadline_ns)
 void tracee_release(struct tracee *tracee)
 {
     if (tracee->state == TRACEE_RUNNING) {
-        /* Only a stopped thread can be let go.  If it does not stop in a second, the kernel
-         * releases it, and forgets the interrupt, when this thread of pyhot ends. */
+        /* Only a stopped thread can be let go.  If it does not stop in a second, it is when it
+         * does. The kernel does it, and forgets the interrupt, when we end before. */
         ptrace(PTRACE_INTERRUPT, tracee->tid, 0, 0);
         unsigned any =
             1u << TRACEE_INTERRUPTED | 1u << TRACEE_GROUP_STOPPED | 1u << TRACEE_SYSCALL_STOP;
-        if (wait_for_event(tracee, any, PTRACE_CONT, monotonic_ns() + 1000000000u))
+        if (wait_for_event(tracee, any, PTRACE_CONT, monotonic_ns() + 1000000000u)) {
+            release_when_it_stops(tracee->tid);
             return;
+        }
     }
     if (tracee->state == TRACEE_DETACHED || tracee->state == TRACEE_GONE)
         return;

@@ -37,7 +37,7 @@ enum tracee_attach_result {
     TRACEE_BUSY,         /* traced by another process just now */
 };
 
-/* Attaches to `tid`; it runs on.  SIGALRM and its timer are used. */
+/* Attaches to `tid`; it runs on.  SIGRTMIN and a timer are used. */
 struct error *tracee_seize(struct tracee *, pid_t pid, pid_t tid, uint64_t deadline_ns,
                            enum tracee_attach_result *) __attribute__((warn_unused_result));
 

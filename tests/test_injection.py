@@ -367,6 +367,58 @@ def test_vfork(start, any_python, tmp_path):
     assert target.reload("mod")["modules"][0]["result"] == "reloaded"
 
 
+def test_watch_lets_a_thread_go_late(start, any_python, tmp_path, faults_binary):
+    """It has been seized when it begins to wait uninterruptibly, and pyhot lives on."""
+    (tmp_path / "vfork.c").write_text(VFORK)
+    library = tmp_path / "vfork.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "vfork.c"], check=True)
+    target = start(any_python, {
+        "mod.py": MOD % 1,
+        "app.py": "import ctypes, os\nimport mod\nlibrary = ctypes.CDLL(%r)\n"
+                  "os.write(int(os.environ['PROBE_OUT']), b'READY\\n')\n"
+                  "for step in 'first', 'second':\n"  # the first answers wait_ready
+                  "    assert os.read(int(os.environ['PROBE_IN']), 1)\n"
+                  "library.vfork_and_wait(b'go')\nos.mkdir('woke')\n"
+                  "os.read(int(os.environ['PROBE_IN']), 1)\n" % str(library)})
+    watcher = subprocess.Popen([faults_binary, "watch", str(target.pid), "mod", "--timeout=0.5"],
+                               env=dict(os.environ, PYHOT_FAULT="seized:2:%d" % signal.SIGSTOP),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
+    try:
+        assert watcher.stdout.readline().startswith("watching 1 module")
+        target.edit("mod.py", MOD % 2)
+        harness.wait_for(lambda: harness.proc_status(watcher.pid)["State"][0] == "T", "seized")
+        os.write(target._ask, b"!")
+        harness.wait_for(lambda: harness.proc_status(target.pid)["State"][0] == "D", "the vfork")
+        watcher.send_signal(signal.SIGCONT)
+        assert "did not stop in time" in watcher.stderr.readline()
+        target.edit("go", "")
+        harness.wait_for(lambda: os.path.isdir(target.path("woke")), "it goes on")
+        harness.wait_for(lambda: harness.proc_status(target.pid)["TracerPid"] == "0", "let go")
+        assert watcher.poll() is None
+        target.edit("mod.py", MOD % 3)
+        assert watcher.stdout.readline().startswith("mod reloaded")
+    finally:
+        watcher.kill()
+        watcher.communicate()
+    target.check_unharmed()
+
+
+def test_a_signal_that_waits_for_pyhot_itself(start, any_python):
+    """SIGRTMIN, of which it makes use, came between fork and exec."""
+    target = start(any_python, {"mod.py": MOD % 1, "app.py": "import mod, probe, time\n"
+                                "probe.ready()\ntime.sleep(1000)\n"})
+
+    def block_and_send():
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        for number in signal.SIGRTMIN, signal.SIGRTMIN, signal.SIGCHLD:
+            os.kill(os.getpid(), number)
+
+    target.edit("mod.py", MOD % 2)
+    target.reload("mod", preexec_fn=block_and_send)
+    assert target.eval("mod.answer()") == 2
+
+
 # `depth` bytes of 16 KB are in use; below a stack of the program's own choice is data of its.
 SMALL_STACKS = r"""
 #include <alloca.h>
