@@ -16,6 +16,7 @@
 #include "emit.h"
 #include "reload/reload.h"
 #include "request.h"
+#include "slice.h"
 #include "stale/stale.h"
 #include "stale/where.h"
 #include "turn.h"
@@ -197,7 +198,10 @@ static void run_with_gil(void)
         return;
     }
     PyObject *result = perform();
-    if (result && (add_note(result) < 0 || emit_object("result", result) < 0)) {
+    /* What is stale may be long; after a reload the program is to go on as soon as it can. */
+    struct slice slice, *shared = job.request->command == PYHOT_LIST_STALE ? &slice : NULL;
+    slice_begin(&slice);
+    if (result && (add_note(result) < 0 || emit_object("result", result, shared) < 0)) {
         Py_DecRef(result);
         result = NULL;
         if (job.request->state == PYHOT_COMMITTING) {

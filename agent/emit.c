@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "slice.h"
+
 /* With this much waiting, progress is not worth queueing. */
 enum { QUEUE_LONG = 32 * 1024 };
 
@@ -23,6 +25,7 @@ static struct {
     char *text;
     size_t start; /* text[start..end) is not written yet */
     size_t end, capacity;
+    struct slice *slice; /* of emit_object, or NULL */
 } channel = {.fd = -1};
 
 void emit_open(int fd)
@@ -79,21 +82,23 @@ static void end_line(void)
 
 static void append_string(const char *text, size_t n)
 {
+    size_t plain = 0; /* from here on text is to be appended as it is */
+
     append("\"", 1);
     for (size_t i = 0; i < n; i++) {
         unsigned char c = (unsigned char)text[i];
         char escape[8];
-        if (c == '"' || c == '\\') {
-            escape[0] = '\\';
-            escape[1] = (char)c;
-            append(escape, 2);
-        } else if (c < 0x20 || c == 0x7f) {
+        if (c >= 0x20 && c != 0x7f && c != '"' && c != '\\')
+            continue;
+        append(text + plain, i - plain);
+        plain = i + 1;
+        if (c == '"' || c == '\\')
+            snprintf(escape, sizeof escape, "\\%c", c);
+        else
             snprintf(escape, sizeof escape, "\\u%04x", c);
-            append(escape, 6);
-        } else {
-            append(text + i, 1);
-        }
+        append_text(escape);
     }
+    append(text + plain, n - plain);
     append("\"", 1);
 }
 
@@ -190,6 +195,8 @@ static int append_sequence(PyObject *sequence)
         PyObject *item = tuple ? PyTuple_GetItem(sequence, i) : PyList_GetItem(sequence, i);
         if (append_object(item) < 0)
             return -1;
+        if (channel.slice)
+            slice_share(channel.slice);
     }
     append_text("]");
     return 0;
@@ -218,13 +225,18 @@ static int append_object(PyObject *object)
     return 0;
 }
 
-int emit_object(const char *type, PyObject *object)
+int emit_object(const char *type, PyObject *object, struct slice *slice)
 {
+    size_t line = channel.end;
+    int result;
+
     if (channel.fd < 0)
         return 0;
-    size_t line = channel.end;
     append_format("{\"type\":\"%s\",\"body\":", type);
-    if (append_object(object) < 0) {
+    channel.slice = slice;
+    result = append_object(object);
+    channel.slice = NULL;
+    if (result < 0) {
         channel.end = line;
         return -1;
     }

@@ -10,6 +10,8 @@
 
 #include "cpython/api.h"
 
+struct slice;
+
 /* Use `fd` as the channel; -1: none.  The descriptor stays the caller's. */
 void emit_open(int fd);
 
@@ -20,8 +22,9 @@ void emit_progress(const char *phase, size_t done, size_t total);
 void emit_error(const char *code, const char *message, const char *hint, int exit_status);
 
 /* {"type":TYPE,"body":OBJECT}: dicts with str keys, lists, tuples, str, int, float, bool
- * and None, to any depth.  GIL held.  0, or -1 with a Python exception set. */
-int emit_object(const char *type, PyObject *object);
+ * and None, to any depth.  GIL held; with a slice it is shared between the elements of lists.  0,
+ * or -1 with a Python exception set. */
+int emit_object(const char *type, PyObject *object, struct slice *);
 
 /* Write what is queued, waiting at most `timeout_ms`.  Call without the GIL.
  * 0, or -1 when the reader is gone or too slow; what is left is dropped. */

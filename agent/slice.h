@@ -1,6 +1,6 @@
 /* Long work with the GIL, in slices: others have it in between. */
-#ifndef PYHOT_STALE_SLICE_H
-#define PYHOT_STALE_SLICE_H
+#ifndef PYHOT_SLICE_H
+#define PYHOT_SLICE_H
 
 #include <stdint.h>
 
