@@ -244,6 +244,17 @@ static void refuse(const struct pyhot_request *request, const char *code, const 
             code, message, hint);
 }
 
+/* PyGILState_Ensure without memory for a thread state is the end of the process (Py_FatalError, or
+ * a crash: PyThreadState_New of 3.11). */
+static bool has_memory(void)
+{
+    enum { MUCH_MORE_THAN_IT_TAKES = 1 << 16 };
+    void *volatile room = malloc(MUCH_MORE_THAN_IT_TAKES);
+
+    free(room);
+    return room;
+}
+
 static bool is_cancelled(void *request)
 {
     return atomic_load(&((struct pyhot_request *)request)->state) == PYHOT_CANCELLED;
@@ -258,6 +269,8 @@ void pyhot_agent_main(struct pyhot_request *request)
                "use the pyhot that was used on this process before");
     } else if (!Py_IsInitialized() || cpython_finalizing()) {
         refuse(request, "finalizing", "the interpreter is starting or ending", "try again");
+    } else if (!has_memory()) {
+        refuse(request, "no-memory", "the process has no memory left", "attach again when it has");
     } else {
         PyGILState_STATE gil = PyGILState_Ensure();
         int taken = turn_take(request->timeout_ms, is_cancelled, request);

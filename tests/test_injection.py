@@ -501,6 +501,91 @@ def test_deep_in_the_main_stack(start, any_python):
     target.check_unharmed()
 
 
+# All of one heap is taken, in pieces down to 16 bytes, and of the address space a few pages are left.
+FILLS_MEMORY = """
+import ctypes, os, resource, threading, time
+import mod, probe
+thread = threading.Thread(target=int)
+thread.start()
+thread.join()  # the C library keeps its stack
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.malloc.argtypes = libc.free.argtypes = [ctypes.c_size_t]
+pointer = ctypes.POINTER(ctypes.c_size_t)
+size = os.open("/proc/self/statm", os.O_RDONLY)
+chain = 0
+
+def limit(pages):
+    used = int(os.pread(size, 100, 0).split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, ((used + pages) * 4096, -1))
+
+def fill(left):
+    global chain
+    limit(300)
+    piece = 1 << 20
+    while piece >= 16:
+        address = libc.malloc(piece)
+        if address:
+            ctypes.cast(address, pointer)[0] = chain
+            chain = address
+        else:
+            piece //= 2
+    limit(left)
+
+def empty():
+    global chain
+    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+    while chain:
+        address, chain = chain, ctypes.cast(chain, pointer)[0]
+        libc.free(address)
+
+def wait_for(path):
+    while True:
+        try:
+            os.stat(path)
+            return
+        except (OSError, MemoryError):
+            time.sleep(0.01)
+
+fill(8)
+empty()
+for left in 4, 8, 16, 32:
+    os.mkdir("full%d" % left)
+probe.ready(serve=False)
+for left in 4, 8, 16, 32:
+    while not os.path.exists("fill%d" % left):
+        probe.poll()
+    full, done = "full%d" % left, "empty%d" % left
+    fill(left)
+    os.rmdir(full)
+    wait_for(done)
+    empty()
+    os.mkdir("emptied%d" % left)
+while True:
+    probe.poll()
+"""
+
+
+def test_no_memory_left(start, any_python):
+    """Not even for a thread state, without which PyGILState_Ensure ends the process."""
+    target = start(any_python, {"mod.py": MOD % 1, "app.py": FILLS_MEMORY},
+                   env={"MALLOC_ARENA_MAX": "1"})
+    target.edit("mod.py", MOD % 2)
+    target.reload("mod")  # the agent is loaded while there is memory
+    for answer, left in enumerate((4, 8, 16, 32), 3):
+        target.edit("mod.py", MOD % answer)
+        target.edit("fill%d" % left, "")
+        harness.wait_for(lambda: not os.path.isdir(target.path("full%d" % left)), "it is full")
+        done = target.attach("mod")
+        assert target.alive(), (left, done, target.describe())
+        assert done.returncode in (0, 3, 5), (left, done)  # 5: it says what was left
+        target.edit("empty%d" % left, "")
+        harness.wait_for(lambda: os.path.isdir(target.path("emptied%d" % left)), "it is empty")
+        target.reload("mod", "--force")
+        assert target.eval("mod.answer()") == answer
+    target.check_unharmed()
+
+
 SCRIBBLES = """
 import os, threading, time
 import mod, probe
