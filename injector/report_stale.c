@@ -22,6 +22,7 @@ struct table {
     bool color, verbose, asked; /* for modules by name */
     int width;                  /* of the terminal */
     int name_width, state_width;
+    struct json_object *groups; /* of old objects, by module: those not printed yet */
 };
 
 bool report_is_stale(struct json_object *module)
@@ -145,25 +146,28 @@ static void print_object(const struct table *table, struct json_object *object)
         print_holders(table, object);
 }
 
-/* How many of the objects are of that module. */
-static size_t count_objects(struct json_object *objects, const char *module)
+/* {module: [old object, ...]}; json_object_put when done with it. */
+static struct json_object *group_objects(struct json_object *objects)
 {
-    size_t n = 0;
+    struct json_object *groups = json_object_new_object();
 
-    for (size_t i = 0; i < list_length(objects); i++)
-        n += !strcmp(member_text(json_object_array_get_idx(objects, i), "module"), module);
-    return n;
+    for (size_t i = 0; i < list_length(objects); i++) {
+        struct json_object *object = json_object_array_get_idx(objects, i), *group;
+        const char *module = member_text(object, "module");
+
+        if (!json_object_object_get_ex(groups, module, &group)) {
+            group = json_object_new_array();
+            json_object_object_add(groups, module, group);
+        }
+        json_object_array_add(group, json_object_get(object));
+    }
+    return groups;
 }
 
-static void print_objects(const struct table *table, struct json_object *objects,
-                          const char *module)
+static void print_objects(const struct table *table, struct json_object *objects)
 {
-    for (size_t i = 0; i < list_length(objects); i++) {
-        struct json_object *object = json_object_array_get_idx(objects, i);
-
-        if (!strcmp(member_text(object, "module"), module))
-            print_object(table, object);
-    }
+    for (size_t i = 0; i < list_length(objects); i++)
+        print_object(table, json_object_array_get_idx(objects, i));
 }
 
 /* --- modules */
@@ -210,8 +214,7 @@ static void print_head(const struct table *table, struct json_object *module)
     putc('\n', table->out);
 }
 
-static void print_module(const struct table *table, struct json_object *module,
-                         struct json_object *objects)
+static void print_module(const struct table *table, struct json_object *module)
 {
     const char *why = member_text(module, "why");
 
@@ -224,25 +227,25 @@ static void print_module(const struct table *table, struct json_object *module,
     if (table->verbose && !strcmp(member_text(module, "compared_with"), "objects") && !*why)
         fputs("  what was loaded is not known: compared with the living objects\n", table->out);
     print_changes(table, member_list(module, "changes"));
-    print_objects(table, objects, member_text(module, "name"));
+    print_objects(table, member_list(table->groups, member_text(module, "name")));
+    json_object_object_del(table->groups, member_text(module, "name"));
 }
 
 /* Modules without source or with nothing to tell are told when they were asked for, or with -v. */
-static bool is_told(const struct table *table, struct json_object *module,
-                    struct json_object *objects)
+static bool is_told(const struct table *table, struct json_object *module)
 {
     return report_is_stale(module) || has_moved(module) || table->asked || table->verbose ||
            !strcmp(member_text(module, "state"), "unreadable") ||
-           count_objects(objects, member_text(module, "name"));
+           list_length(member_list(table->groups, member_text(module, "name")));
 }
 
-static void measure(struct table *table, struct json_object *modules, struct json_object *objects)
+static void measure(struct table *table, struct json_object *modules)
 {
     for (size_t i = 0; i < list_length(modules); i++) {
         struct json_object *module = json_object_array_get_idx(modules, i);
         int name = columns(member_text(module, "name")), state = columns(state_of(module));
 
-        if (!is_told(table, module, objects))
+        if (!is_told(table, module))
             continue;
         if (name > table->name_width && name <= NAME_WIDTH)
             table->name_width = name;
@@ -251,32 +254,14 @@ static void measure(struct table *table, struct json_object *modules, struct jso
     }
 }
 
-static bool is_module_of(struct json_object *modules, const char *name)
-{
-    for (size_t i = 0; i < list_length(modules); i++)
-        if (!strcmp(member_text(json_object_array_get_idx(modules, i), "name"), name))
-            return true;
-    return false;
-}
-
 /* Old objects of modules that were not asked for. */
-static void print_other_objects(const struct table *table, struct json_object *modules,
-                                struct json_object *objects)
+static void print_other_objects(const struct table *table)
 {
-    const char *before = NULL;
-
-    for (size_t i = 0; i < list_length(objects); i++) {
-        struct json_object *object = json_object_array_get_idx(objects, i);
-        const char *module = member_text(object, "module");
-
-        if (is_module_of(modules, module))
-            continue;
-        if (!before || strcmp(before, module)) {
-            print_painted(table->out, table->color, PAINT_BOLD, module);
-            putc('\n', table->out);
-        }
-        before = module;
-        print_object(table, object);
+    json_object_object_foreach(table->groups, module, objects)
+    {
+        print_painted(table->out, table->color, PAINT_BOLD, module);
+        putc('\n', table->out);
+        print_objects(table, objects);
     }
 }
 
@@ -333,14 +318,16 @@ void report_stale(const struct options *options, struct json_object *result)
     }
     if (options->quiet)
         return;
-    measure(&table, modules, objects);
+    table.groups = group_objects(objects);
+    measure(&table, modules);
     for (size_t i = 0; i < list_length(modules); i++) {
         struct json_object *module = json_object_array_get_idx(modules, i);
 
-        if (is_told(&table, module, objects))
-            print_module(&table, module, objects);
+        if (is_told(&table, module))
+            print_module(&table, module);
     }
-    print_other_objects(&table, modules, objects);
+    print_other_objects(&table);
+    json_object_put(table.groups);
     print_summary(&table, result, modules, objects);
     report_note(table.out, result);
 }
