@@ -230,7 +230,7 @@ def test_a_collection_is_waited_for(start, any_python):
 EXECUTES = """
 import os, threading, time
 import mod
-threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+threading.Thread(target=os.read, args=(os.pipe()[0], 1), daemon=True).start()
 os.write(int(os.environ['PROBE_OUT']), b'READY\\n')
 while not os.path.exists("go"):
     pass
@@ -244,7 +244,9 @@ def test_execve_ends_the_traced_thread(start, any_python, faults_binary):
     target = start(any_python, {"mod.py": MOD % 1, "app.py": EXECUTES})
     target.edit("mod.py", MOD % 2)
     (sleeper,) = set(harness.proc_threads(target.pid)) - {target.pid}
-    harness.wait_for(lambda: harness.proc_status(target.pid, sleeper)["State"][0] == "S", "asleep")
+    # Not the wait for the GIL: a thread in that wakes all the time, and is not taken first.
+    call = Path("/proc/%d/task/%d/syscall" % (target.pid, sleeper))
+    harness.wait_for(lambda: call.read_text().split()[0] == "0", "asleep in read")
     pyhot = subprocess.Popen([faults_binary, "attach", str(target.pid), "mod", "--timeout=600"],
                              env=dict(os.environ, PYHOT_FAULT="detaching:1:%d" % signal.SIGSTOP),
                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
