@@ -465,6 +465,21 @@ static void wake(_Atomic uint32_t *futex)
     syscall(SYS_futex, futex, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+static struct error *not_loaded(const struct target *target, const char *reason)
+{
+    char path[64];
+    struct error *error =
+        error_new(EXIT_CANNOT_ATTACH, "agent-not-loaded",
+                  "process %d could not load the agent: %.900s", (int)target->pid, reason);
+
+    snprintf(path, sizeof path, "/proc/%d/root/proc/stat", (int)target->pid);
+    return access(path, F_OK) ? error_hint(error,
+                                           "its root directory has no /proc (chroot); mount one "
+                                           "there: mount -t proc proc /proc/%d/root/proc",
+                                           (int)target->pid)
+                              : error;
+}
+
 /* Until the agent has been called.  After the deadline the thread will find the request
  * cancelled. */
 static struct error *wait_until_entered(struct stub_shared *shared, const struct target *target,
@@ -475,9 +490,7 @@ static struct error *wait_until_entered(struct stub_shared *shared, const struct
         if (outcome == STUB_ENTERED)
             return NULL;
         if (outcome == STUB_NOT_LOADED)
-            return error_new(EXIT_CANNOT_ATTACH, "agent-not-loaded",
-                             "process %d could not load the agent: %.900s", (int)target->pid,
-                             shared->error);
+            return not_loaded(target, shared->error);
         struct error *error = target_check(target);
         if (error)
             return error;

@@ -122,6 +122,18 @@ def test_no_file_may_grow(any_python, start, within):
     target.check_unharmed()
 
 
+def test_root_without_proc(any_python, start, tmp_path):
+    """The loader opens the agent by a path in /proc."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may call chroot")
+    app = ("import os\nimport mod, probe\nos.makedirs('root/proc')\n"
+           "os.chroot('root')\nos.chdir('/')\n" + IDLE)
+    target = start(any_python, {"mod.py": MODULE, "app.py": app})
+    done = target.attach("mod", "--force")
+    assert done.returncode == 3 and "no /proc (chroot)" in done.report["error"]["hint"], done.report
+    target.check_unharmed()
+
+
 def test_own_executable_was_deleted(any_python, start, tmp_path):
     """An upgrade replaced the interpreter on disk while it runs."""
     copy = tmp_path / "python-copy"
