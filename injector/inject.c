@@ -483,17 +483,21 @@ static struct error *not_loaded(const struct target *target, const char *reason)
 /* Until the agent has been called.  After the deadline the thread will find the request
  * cancelled. */
 static struct error *wait_until_entered(struct stub_shared *shared, const struct target *target,
-                                        uint64_t deadline_ns)
+                                        uint64_t region, uint64_t deadline_ns)
 {
+    struct stub_private stub;
+    bool left = false; /* our thread, before we looked at what it said */
+
     for (;;) {
         uint32_t outcome = atomic_load(&shared->outcome);
         if (outcome == STUB_ENTERED)
             return NULL;
         if (outcome == STUB_NOT_LOADED)
             return not_loaded(target, shared->error);
-        struct error *error = target_check(target);
+        struct error *error = left ? ended(target) : target_check(target);
         if (error)
             return error;
+        left = read_target(target, region + STUB_PAGE, &stub, sizeof stub) != 0; /* an execve */
         uint32_t waiting = PYHOT_WAITING;
         if (is_over(deadline_ns) &&
             atomic_compare_exchange_strong(&shared->request.state, &waiting, PYHOT_CANCELLED))
@@ -537,7 +541,7 @@ static struct error *meet(struct injection *injection, const struct target *targ
         return late(target, "pyhot was too slow, and the thread it had started ended");
     wake(&shared->go);
     fault_point("go");
-    return wait_until_entered(shared, target, deadline_ns);
+    return wait_until_entered(shared, target, region, deadline_ns);
 }
 
 struct error *inject_start(struct injection *injection, const struct target *target,

@@ -272,6 +272,25 @@ def test_execve_ends_the_traced_thread(start, any_python, faults_binary):
     assert pyhot.returncode == 3, errors
 
 
+def test_execve_before_the_agent_is_loaded(start, any_python, faults_binary):
+    target = start(any_python, {"mod.py": MOD % 1, "app.py": EXECUTES.replace(
+        '"sh", "-c", "exit 6"', '"sh", "-c", "sleep 1000; exit"')})
+    target.edit("mod.py", MOD % 2)
+    pyhot = subprocess.Popen([faults_binary, "attach", str(target.pid), "mod", "--timeout=600"],
+                             env=dict(os.environ, PYHOT_FAULT="filled:1:%d" % signal.SIGSTOP),
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True)
+    try:
+        harness.wait_for(lambda: harness.proc_status(pyhot.pid)["State"][0] == "T", "pyhot stopped")
+        target.edit("go", "")
+        harness.wait_for(lambda: harness.proc_status(target.pid)["Name"] == "sh", "the execve")
+        pyhot.send_signal(signal.SIGCONT)
+        _, errors = pyhot.communicate(timeout=harness.DEADLINE)
+    finally:
+        pyhot.kill()
+    assert pyhot.returncode == 3 and "ended before the agent could run" in errors, errors
+
+
 def test_execve_while_it_is_changed(start, any_python):
     """The pipe tells nothing: a child of the target keeps it open."""
     target = start(any_python, {"mod.py": MOD % 1,
