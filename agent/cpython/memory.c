@@ -26,6 +26,14 @@ struct pool_header {
     uint32_t arenaindex, szidx, nextoffset, maxnextoffset;
 };
 
+enum { PAGE = 4096, N_PAGES = 1 << 9 };
+
+struct page {
+    uintptr_t address;
+    unsigned time;
+    char bytes[PAGE];
+};
+
 struct pool {
     uintptr_t base;
     uint32_t block; /* bytes; 0: no pool */
@@ -132,6 +140,7 @@ void memory_close(struct memory *memory)
         close(memory->file);
     big_free(memory->mappings);
     big_free(memory->pools);
+    big_free(memory->pages);
     memset(memory, 0, sizeof *memory);
 }
 
@@ -173,6 +182,47 @@ bool memory_read(struct memory *memory, uintptr_t address, void *bytes, size_t n
     return memory->file >= 0 && pread(memory->file, bytes, n, (off_t)address) == (ssize_t)n;
 }
 
+/* Without memory for the pages each word is read by itself. */
+void memory_forget(struct memory *memory)
+{
+    if (!memory->pages)
+        memory->pages = big_realloc(NULL, N_PAGES * sizeof(struct page));
+    memory->time++;
+}
+
+static const struct page *page_at(struct memory *memory, uintptr_t address)
+{
+    struct page *pages = memory->pages, *page = &pages[address / PAGE % N_PAGES];
+
+    if (page->address == address && page->time == memory->time)
+        return page;
+    page->address = 0;
+    if (!memory_read(memory, address, page->bytes, PAGE))
+        return NULL;
+    page->address = address;
+    page->time = memory->time;
+    return page;
+}
+
+bool memory_peek(struct memory *memory, uintptr_t address, void *bytes, size_t n)
+{
+    if (!memory->pages)
+        return memory_read(memory, address, bytes, n);
+    while (n) {
+        const struct page *page = page_at(memory, address - address % PAGE);
+        size_t part = PAGE - address % PAGE;
+
+        if (!page)
+            return false;
+        part = part < n ? part : n;
+        memcpy(bytes, page->bytes + address % PAGE, part);
+        address += part;
+        bytes = (char *)bytes + part;
+        n -= part;
+    }
+    return true;
+}
+
 /* --- blocks */
 
 static uintptr_t pool_bytes(void)
@@ -191,7 +241,7 @@ static uint32_t pool_block(struct memory *memory, uintptr_t base)
     if (pool->base == base)
         return pool->block;
     *pool = (struct pool){.base = base};
-    if (!memory_read(memory, base, &header, sizeof header) || header.szidx >= 32)
+    if (!memory_peek(memory, base, &header, sizeof header) || header.szidx >= 32)
         return 0;
     size = (header.szidx + 1) * 16;
     if (header.maxnextoffset == pool_bytes() - size && header.nextoffset >= POOL_HEADER &&
@@ -224,7 +274,7 @@ static bool debug_block(struct memory *memory, const struct mapping *m, uintptr_
     uint64_t size = 0;
 
     if (address % 16 || address - m->low < 16 ||
-        !memory_read(memory, address - 16, pads, sizeof pads))
+        !memory_peek(memory, address - 16, pads, sizeof pads))
         return false;
     for (int i = 0; i < 8; i++)
         size = size << 8 | pads[i];
@@ -245,7 +295,7 @@ static bool glibc_block(struct memory *memory, const struct mapping *m, uintptr_
     size_t head, next, size;
 
     if (address % 16 || address - m->low < 16 ||
-        !memory_read(memory, address - 8, &head, sizeof head))
+        !memory_peek(memory, address - 8, &head, sizeof head))
         return false;
     size = head & ~(size_t)15;
     if (size < 32 || size > m->high - (address - 16))
@@ -255,7 +305,7 @@ static bool glibc_block(struct memory *memory, const struct mapping *m, uintptr_
         *high = address + size - 16;
         return true;
     }
-    if (address + size > m->high || !memory_read(memory, address + size - 8, &next, sizeof next))
+    if (address + size > m->high || !memory_peek(memory, address + size - 8, &next, sizeof next))
         return false;
     if (!(next & 1) || (next & ~(size_t)15) < 16) /* PREV_INUSE of the chunk behind */
         return false;

@@ -21,6 +21,8 @@ struct memory {
     bool under_filter; /* a seccomp filter may refuse process_vm_readv, or kill at it */
     int file;          /* /proc/self/mem, when it is needed instead; -1: not open */
     void *pools;       /* headers looked at before */
+    void *pages;       /* that were peeked at */
+    unsigned time;     /* of the last memory_forget */
 };
 
 enum block_kind {
@@ -40,7 +42,11 @@ const struct mapping *memory_at(struct memory *, uintptr_t address);
  * without the GIL, so what is only suspected to be a pointer is never dereferenced. */
 bool memory_read(struct memory *, uintptr_t address, void *bytes, size_t n);
 
-/* The block of memory that `address` points into.  A hint: a wrong one costs a field that
+/* The same, by whole pages that are kept: what is read may be as old as the last memory_forget. */
+bool memory_peek(struct memory *, uintptr_t address, void *bytes, size_t n);
+void memory_forget(struct memory *);
+
+/* The block of memory that `address` points into, by peeking.  A hint: a wrong one costs a field that
  * is not found, never one that is none. */
 enum block_kind memory_block(struct memory *, uintptr_t address, uintptr_t *low, uintptr_t *high);
 

@@ -102,7 +102,7 @@ static bool is_leaf(struct candidates *c, uintptr_t address)
     uintptr_t words[2], meta[2];
     const void *type;
 
-    if (!memory_read(&c->heap->memory, address, words, sizeof words))
+    if (!memory_peek(&c->heap->memory, address, words, sizeof words))
         return true;
     if (!(uint32_t)words[0] || words[0] >> 32 & 0xFFFF || memory_at(&c->heap->memory, words[0]))
         return false;
@@ -112,7 +112,7 @@ static bool is_leaf(struct candidates *c, uintptr_t address)
         type == &PyType_Type)
         return true;
     if (words[1] < 4096 || words[1] % 8 ||
-        !memory_read(&c->heap->memory, words[1], meta, sizeof meta))
+        !memory_peek(&c->heap->memory, words[1], meta, sizeof meta))
         return false;
     /* A listed object would be known: this one of a class with header is not listed now. */
     return meta[1] == (uintptr_t)&PyType_Type &&
@@ -181,6 +181,19 @@ static void look_at(struct candidates *c, const uintptr_t *words, size_t n, uint
     }
 }
 
+/* Words that were peeked at may have changed since. */
+static void drop_changed(struct candidates *c, size_t from)
+{
+    size_t n = from;
+    uintptr_t word;
+
+    for (size_t i = from; i < c->n; i++)
+        if (memory_read(&c->heap->memory, (uintptr_t)c->words[i], &word, sizeof word) &&
+            may_be_reference(c, word))
+            c->words[n++] = c->words[i];
+    c->n = n;
+}
+
 static void read_block(struct candidates *c, struct block block)
 {
     uintptr_t address = (block.low + 7) & ~(uintptr_t)7;
@@ -188,12 +201,14 @@ static void read_block(struct candidates *c, struct block block)
 
     while (address + sizeof words[0] <= block.high && c->budget && !c->failed) {
         size_t n = (block.high - address) / sizeof words[0];
+        size_t known = c->n;
 
         if (n > PIECE)
             n = PIECE;
-        if (!memory_read(&c->heap->memory, address, words, n * sizeof words[0]))
+        if (!memory_peek(&c->heap->memory, address, words, n * sizeof words[0]))
             return;
         look_at(c, words, n, address);
+        drop_changed(c, known);
         address += n * sizeof words[0];
         c->budget -= n < c->budget ? n : c->budget;
     }
@@ -312,6 +327,7 @@ int candidates_open(struct candidates *c, struct heap *heap, PyObject *referrer,
     address_set_clear(&c->children);
     if (heap_memory(heap) < 0)
         return -1;
+    memory_forget(&heap->memory);
     if (reach == REACH_OWN)
         return 0;
     if (heap_map(heap) < 0)
