@@ -17,7 +17,7 @@
 #include "api.h"
 #include "version.h"
 
-enum { POOL_HEADER = 48, N_POOLS = 1 << 16, WINDOW = 1024, BEFORE = 64 };
+enum { POOL_HEADER = 48, N_POOLS = 1 << 16, WINDOW = 1024, BEFORE = 64, FARTHEST = 1 << 14 };
 
 /* struct pool_header, 3.8 to 3.15 */
 struct pool_header {
@@ -313,6 +313,21 @@ static bool glibc_block(struct memory *memory, const struct mapping *m, uintptr_
     return true;
 }
 
+/* `address` is inside what malloc returned: a table of Rust's hash maps is before what points to
+ * it. The nearest header before it that the next two agree with. */
+static bool glibc_block_around(struct memory *memory, const struct mapping *m, uintptr_t address,
+                               uintptr_t *low, uintptr_t *high)
+{
+    uintptr_t at = address & ~(uintptr_t)15, next_low, next_high;
+    uintptr_t end = at - m->low > FARTHEST ? at - FARTHEST : m->low + 16;
+
+    for (; at > end; at -= 16)
+        if (glibc_block(memory, m, at, low, high) && *high > address &&
+            glibc_block(memory, m, *high + 8, &next_low, &next_high))
+            return true;
+    return false;
+}
+
 enum block_kind memory_block(struct memory *memory, uintptr_t address, uintptr_t *low,
                              uintptr_t *high)
 {
@@ -322,7 +337,8 @@ enum block_kind memory_block(struct memory *memory, uintptr_t address, uintptr_t
         return BLOCK_NONE;
     if (!m->inode &&
         (pymalloc_block(memory, m, address, low, high) ||
-         debug_block(memory, m, address, low, high) || glibc_block(memory, m, address, low, high)))
+         debug_block(memory, m, address, low, high) || glibc_block(memory, m, address, low, high) ||
+         glibc_block_around(memory, m, address, low, high)))
         return BLOCK_EXACT;
     *low = address & ~(uintptr_t)7;
     if (!m->inode)

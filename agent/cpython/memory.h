@@ -46,8 +46,8 @@ bool memory_read(struct memory *, uintptr_t address, void *bytes, size_t n);
 bool memory_peek(struct memory *, uintptr_t address, void *bytes, size_t n);
 void memory_forget(struct memory *);
 
-/* The block of memory that `address` points into, by peeking.  A hint: a wrong one costs a field that
- * is not found, never one that is none. */
+/* The block of memory that `address` points into, by peeking.  A hint: a wrong one costs a field
+ * that is not found, never one that is none. */
 enum block_kind memory_block(struct memory *, uintptr_t address, uintptr_t *low, uintptr_t *high);
 
 /* The writable data of the shared object or executable that `code` (a function) is part of:
