@@ -288,29 +288,56 @@ static bool debug_block(struct memory *memory, const struct mapping *m, uintptr_
     return true;
 }
 
-/* `address` is what malloc returned. */
+/* What is before a chunk: the size of the one before it if that is free, else nothing of malloc's.
+ */
+struct chunk {
+    size_t before, head;
+};
+
+enum { CHUNK_FLAGS = 15, PREV_INUSE = 1, IS_MMAPPED = 2, NEVER_SET = 8 };
+
+/* The size of the chunk at `at`, or 0 if there can be none: it would not end in its mapping, or the
+ * one before it would have another size (malloc/malloc.c). */
+static size_t chunk_size(struct memory *memory, const struct mapping *m, uintptr_t at,
+                         struct chunk *chunk)
+{
+    size_t size, before;
+
+    if (at - m->low > m->high - m->low - 32 || !memory_peek(memory, at, chunk, sizeof *chunk))
+        return 0;
+    size = chunk->head & ~(size_t)CHUNK_FLAGS;
+    if (chunk->head & NEVER_SET || size < 32 || size > m->high - at)
+        return 0;
+    if (chunk->head & (PREV_INUSE | IS_MMAPPED))
+        return size;
+    if (chunk->before % 16 || chunk->before < 32 || chunk->before > at - m->low ||
+        !memory_peek(memory, at - chunk->before + 8, &before, sizeof before))
+        return 0;
+    return (before & ~(size_t)CHUNK_FLAGS) == chunk->before ? size : 0;
+}
+
+/* `address` is what malloc returned, if the header of the chunk behind it, and of that behind that
+ * one, can be such; the last one of all ends the mapping. */
 static bool glibc_block(struct memory *memory, const struct mapping *m, uintptr_t address,
                         uintptr_t *low, uintptr_t *high)
 {
-    size_t head, next, size;
+    uintptr_t at = address - 16;
+    struct chunk chunk;
+    size_t size;
 
-    if (address % 16 || address - m->low < 16 ||
-        !memory_peek(memory, address - 8, &head, sizeof head))
-        return false;
-    size = head & ~(size_t)15;
-    if (size < 32 || size > m->high - (address - 16))
+    if (address % 16 || address - m->low < 16 || !(size = chunk_size(memory, m, at, &chunk)))
         return false;
     *low = address;
-    if (head & 2) { /* IS_MMAPPED */
-        *high = address + size - 16;
-        return true;
-    }
-    if (address + size > m->high || !memory_peek(memory, address + size - 8, &next, sizeof next))
+    *high = at + size;
+    if (chunk.head & IS_MMAPPED)
+        return at % PAGE == 0 && size % PAGE == 0;
+    at += size;
+    size = chunk_size(memory, m, at, &chunk);
+    if (!size || !(chunk.head & PREV_INUSE))
         return false;
-    if (!(next & 1) || (next & ~(size_t)15) < 16) /* PREV_INUSE of the chunk behind */
-        return false;
-    *high = address + size - 8;
-    return true;
+    *high += 8; /* the next one's field `before` */
+    at += size;
+    return at == m->high || chunk_size(memory, m, at, &chunk);
 }
 
 /* `address` is inside what malloc returned: a table of Rust's hash maps is before what points to
@@ -318,13 +345,12 @@ static bool glibc_block(struct memory *memory, const struct mapping *m, uintptr_
 static bool glibc_block_around(struct memory *memory, const struct mapping *m, uintptr_t address,
                                uintptr_t *low, uintptr_t *high)
 {
-    uintptr_t at = address & ~(uintptr_t)15, next_low, next_high;
+    uintptr_t at = address & ~(uintptr_t)15;
     uintptr_t end = at - m->low > FARTHEST ? at - FARTHEST : m->low + 16;
 
     for (; at > end; at -= 16)
-        if (glibc_block(memory, m, at, low, high) && *high > address &&
-            glibc_block(memory, m, *high + 8, &next_low, &next_high))
-            return true;
+        if (glibc_block(memory, m, at, low, high) && *high > address)
+            return *high - *low <= 2 * FARTHEST;
     return false;
 }
 
