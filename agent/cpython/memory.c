@@ -26,12 +26,24 @@ struct pool_header {
     uint32_t arenaindex, szidx, nextoffset, maxnextoffset;
 };
 
-enum { PAGE = 4096, N_PAGES = 1 << 9 };
+enum { PAGE = 4096, N_PAGES = 1 << 9, N_BLOCKS = 1 << 14 };
 
 struct page {
     uintptr_t address;
     unsigned time;
     char bytes[PAGE];
+};
+
+/* What memory_block said. */
+struct answer {
+    uintptr_t address, low, high;
+    unsigned time;
+    enum block_kind kind;
+};
+
+struct peeked {
+    struct page pages[N_PAGES];
+    struct answer answers[N_BLOCKS];
 };
 
 struct pool {
@@ -140,7 +152,7 @@ void memory_close(struct memory *memory)
         close(memory->file);
     big_free(memory->mappings);
     big_free(memory->pools);
-    big_free(memory->pages);
+    big_free(memory->peeked);
     memset(memory, 0, sizeof *memory);
 }
 
@@ -185,14 +197,15 @@ bool memory_read(struct memory *memory, uintptr_t address, void *bytes, size_t n
 /* Without memory for the pages each word is read by itself. */
 void memory_forget(struct memory *memory)
 {
-    if (!memory->pages)
-        memory->pages = big_realloc(NULL, N_PAGES * sizeof(struct page));
+    if (!memory->peeked)
+        memory->peeked = big_realloc(NULL, sizeof(struct peeked));
     memory->time++;
 }
 
 static const struct page *page_at(struct memory *memory, uintptr_t address)
 {
-    struct page *pages = memory->pages, *page = &pages[address / PAGE % N_PAGES];
+    struct peeked *peeked = memory->peeked;
+    struct page *page = &peeked->pages[address / PAGE % N_PAGES];
 
     if (page->address == address && page->time == memory->time)
         return page;
@@ -206,7 +219,7 @@ static const struct page *page_at(struct memory *memory, uintptr_t address)
 
 bool memory_peek(struct memory *memory, uintptr_t address, void *bytes, size_t n)
 {
-    if (!memory->pages)
+    if (!memory->peeked)
         return memory_read(memory, address, bytes, n);
     while (n) {
         const struct page *page = page_at(memory, address - address % PAGE);
@@ -354,8 +367,8 @@ static bool glibc_block_around(struct memory *memory, const struct mapping *m, u
     return false;
 }
 
-enum block_kind memory_block(struct memory *memory, uintptr_t address, uintptr_t *low,
-                             uintptr_t *high)
+static enum block_kind block_of(struct memory *memory, uintptr_t address, uintptr_t *low,
+                                uintptr_t *high)
 {
     const struct mapping *m = memory_at(memory, address);
 
@@ -371,6 +384,22 @@ enum block_kind memory_block(struct memory *memory, uintptr_t address, uintptr_t
         *low = *low - m->low > BEFORE ? *low - BEFORE : m->low;
     *high = *low + WINDOW < m->high ? *low + WINDOW : m->high;
     return BLOCK_WINDOW;
+}
+
+enum block_kind memory_block(struct memory *memory, uintptr_t address, uintptr_t *low,
+                             uintptr_t *high)
+{
+    struct peeked *peeked = memory->peeked;
+    struct answer *answer, other = {0};
+
+    answer = peeked ? &peeked->answers[address / 8 % N_BLOCKS] : &other;
+    if (answer->address != address || answer->time != memory->time) {
+        *answer = (struct answer){.address = address, .time = memory->time};
+        answer->kind = block_of(memory, address, &answer->low, &answer->high);
+    }
+    *low = answer->low;
+    *high = answer->high;
+    return answer->kind;
 }
 
 size_t memory_data_of(uintptr_t code, struct mapping *ranges, size_t n)

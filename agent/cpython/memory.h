@@ -21,8 +21,8 @@ struct memory {
     bool under_filter; /* a seccomp filter may refuse process_vm_readv, or kill at it */
     int file;          /* /proc/self/mem, when it is needed instead; -1: not open */
     void *pools;       /* headers looked at before */
-    void *pages;       /* that were peeked at */
-    unsigned time;     /* of the last memory_forget */
+    void *peeked;      /* pages and blocks since the last memory_forget */
+    unsigned time;     /* of that: its number */
 };
 
 enum block_kind {

@@ -327,7 +327,6 @@ int candidates_open(struct candidates *c, struct heap *heap, PyObject *referrer,
     address_set_clear(&c->children);
     if (heap_memory(heap) < 0)
         return -1;
-    memory_forget(&heap->memory);
     if (reach == REACH_OWN)
         return 0;
     if (heap_map(heap) < 0)

@@ -262,6 +262,8 @@ void field_forget(struct remap *r)
 {
     if (r->fields)
         items_forget(&r->fields->items);
+    if (r->heap->memory_open)
+        memory_forget(&r->heap->memory);
 }
 
 ptrdiff_t field_find_item(struct remap *r, PyObject *referrer, uint32_t key, size_t visits,
