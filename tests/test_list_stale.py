@@ -346,6 +346,45 @@ print(states)
     assert [pair for pair in zip(states, expected, REFORMED + changed) if pair[0] != pair[1]] == []
 
 
+TRIED = """\
+try:
+    import json as j
+except ImportError as error:
+    j = error
+else:
+    tried = 1
+def f(): return 1
+LIMIT = 5
+for n in "ab": pass
+try:
+    last = 1
+except (ValueError, TypeError):
+    last = 2
+"""
+
+
+def test_what_is_beside_a_try_is_seen(python, run_script):
+    """Of what was loaded only the living objects are known: what a `try` may leave out is not missed."""
+    output = run_script(python, PRELUDE + r'''
+sys.dont_write_bytecode = True
+source = %r
+edits = [("def f", "def new(): pass\ndef f"), ("LIMIT = 5", "LIMIT = 6"), ("tried = 1", "tried = more = 1"),
+         ("    import json", "    NEW = 1\n    import json"), ("    j = error", "    j = NEW = error"),
+         ("for n", "from os import path\nfor n"), ("    last = 1", "    last = NEW = 1")]
+for number, (old, new) in enumerate(edits):
+    name = "tried%%d" %% number
+    write(name, source, 1e9)
+    importlib.import_module(name)
+    write(name, source.replace(old, new), 1e9 + 60)
+    print(changes(name)[2])
+''' % TRIED)
+    seen = [[("new", "added", "function")], [("LIMIT", "changed", "constant")], [], [], [],
+            [("path", "added", "import")], []]
+    if python.minor == (3, 11):
+        seen = [[]] * len(seen)     # where a `try` ends is not told
+    assert [ast.literal_eval(line) for line in output.splitlines()] == seen
+
+
 @pytest.mark.parametrize("setting", ["plain", "PYTHONOPTIMIZE", "PYTHONPYCACHEPREFIX"])
 def test_loaded_source_is_known_by_its_cached_byte_code(python, run_script, tmp_path, setting):
     """Only the byte code tells that a list had another initialiser; asking its path changes nothing."""

@@ -98,3 +98,58 @@ int exceptions_same(const struct bytecode *a, const struct bytecode *b)
     free(y.items);
     return same;
 }
+
+/* From 3.12 on handlers are behind all else, in the order of their `try` (push_cold_blocks_to_end,
+ * Python/flowgraph.c). */
+static size_t first_handler(const struct bytecode *code, const struct entries *entries)
+{
+    size_t first = code->n;
+
+    for (size_t i = 0; i < entries->n; i++) {
+        if (entries->items[i].target < first)
+            first = entries->items[i].target;
+    }
+    return first;
+}
+
+/* Where the handlers begin of each `try` that is behind the instruction. */
+static size_t later_handlers(const struct bytecode *code, const struct entries *entries,
+                             size_t index, size_t first)
+{
+    size_t later = code->n;
+
+    for (size_t i = 0; i < entries->n; i++) {
+        const struct entry *entry = &entries->items[i];
+
+        if (entry->start > index && entry->start < first && entry->target < later)
+            later = entry->target;
+    }
+    return later;
+}
+
+int exceptions_may_skip(const struct bytecode *code, size_t index)
+{
+    struct entries entries;
+    int result = 0;
+
+    if (cpython_minor() < 11)
+        return 0;
+    if (read_entries(code, &entries) < 0)
+        return -1;
+
+    size_t first = first_handler(code, &entries);
+    size_t later = later_handlers(code, &entries, index, first);
+    if (cpython_minor() == 11) /* they are behind their `else` */
+        result = entries.n > 0;
+    for (size_t i = 0; !result && i < entries.n; i++) {
+        const struct entry *entry = &entries.items[i];
+
+        if (entry->start > index)
+            continue;
+        result = index < entry->end || first <= index;
+        for (size_t k = entry->target; !result && k < later; k++) /* where does it go on? */
+            result = code->at[k].target > (ptrdiff_t)index && code->at[k].target < (ptrdiff_t)first;
+    }
+    free(entries.items);
+    return result;
+}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "code.h"
+#include "cpython/exception_table.h"
 #include "cpython/introspect.h"
 #include "cpython/version.h"
 #include "diff.h"
@@ -180,23 +181,18 @@ static int compare_functions(struct live *live)
 /* --- names and constants */
 
 /* Is the statement executed whenever the body is?  Not behind a jump, in a loop, in the last
- * `else`, where the other branch returns, nor, as far as can be told, in a `try`. */
+ * `else`, where the other branch returns, nor in a `try`. */
 static int is_unconditional(const struct body *body, const struct binding *binding)
 {
-    PyObject *table;
-    int result = 1;
+    int skipped;
 
     for (size_t i = 0; i < binding->store; i++) {
         if (body->code.at[i].target > (ptrdiff_t)binding->store ||
             instruction_returns(&body->code.at[i]))
             return 0;
     }
-    if (cpython_minor() < 11)
-        return 1;
-    table = PyObject_GetAttrString(body->code.code, "co_exceptiontable");
-    result = table ? PyBytes_Size(table) == 0 : -1;
-    Py_DecRef(table);
-    return result;
+    skipped = exceptions_may_skip(&body->code, binding->store);
+    return skipped < 0 ? -1 : !skipped;
 }
 
 static bool is_deleted(const struct body *body, PyObject *name)
