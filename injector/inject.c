@@ -370,6 +370,28 @@ static struct error *wait_until_ready(const struct target *target, uint64_t regi
     return ended(target);
 }
 
+/* It has the size that the program has set for all (RLIMIT_STACK at its start, or
+ * pthread_setattr_default_np).  The loader, a compiler and the module itself are to run on it. */
+static struct error *check_stack(const struct target *target, const struct stub_private *stub)
+{
+    enum { NEEDED_KB = 100 };
+    struct target view = *target;
+    view.maps = NULL;
+    view.n_maps = 0;
+    struct error *error = target_read_maps(&view);
+    const struct mapping *stack = error ? NULL : target_mapping_at(&view, stub->stack);
+    uint64_t room = stack ? (stub->stack - stack->start) / 1024 : NEEDED_KB;
+    if (room < NEEDED_KB)
+        error = error_hint(error_new(EXIT_CANNOT_ATTACH, "small-stack",
+                                     "a new thread in process %d has a stack of %u KB only, too "
+                                     "small to reload anything on it",
+                                     (int)target->pid, (unsigned)room),
+                           "start the program with a larger ulimit -s, or have it set a larger "
+                           "default");
+    target_free_maps(&view);
+    return error;
+}
+
 static int copy_fd(const struct target *target, int fd, int flags)
 {
     char path[64];
@@ -517,6 +539,9 @@ static struct error *meet(struct injection *injection, const struct target *targ
     if (error)
         return error;
     fault_point("ready");
+    error = check_stack(target, &stub);
+    if (error)
+        return error;
     error = map_shared(&shared, shared_size(request), target, region, stub.shared_fd);
     if (error)
         return error;

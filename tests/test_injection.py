@@ -509,6 +509,26 @@ def test_stacks_without_room(start, any_python, tmp_path, own):
     target.check_unharmed()
 
 
+def test_default_stack_is_too_small(start, any_python):
+    """On the stack that a new thread gets not even the agent could be loaded."""
+    target = start(any_python, {
+        "mod.py": MOD % 1,
+        "app.py": "import ctypes, time\nimport mod, probe\nlibc = ctypes.CDLL(None)\n"
+                  "attributes = ctypes.create_string_buffer(64)\nprobe.ready()\n"
+                  "while True:\n    time.sleep(0.01)\n"})
+    target.exec("libc.pthread_attr_init(attributes)\n"
+                "libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(16384))\n"
+                "assert libc.pthread_setattr_default_np(attributes) == 0")
+    target.edit("mod.py", MOD % 2)
+    for _ in range(2):
+        done = target.attach("mod")
+        assert done.returncode == 3 and done.report["error"]["code"] == "small-stack", done.report
+    target.exec("libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(1 << 20))\n"
+                "assert libc.pthread_setattr_default_np(attributes) == 0")
+    target.reload("mod")
+    target.check_unharmed()
+
+
 def test_deep_in_the_main_stack(start, any_python):
     """The kernel has made the stack just as large as the program needs it, and it is idle."""
     target = start(any_python, {

@@ -75,6 +75,7 @@ struct stub_private {
     int32_t tid;            /* as the target's own pid namespace has it */
     int32_t shared_fd, agent_fd;
     int32_t channel[2];
+    uint64_t stack; /* an address in our thread's, near its top */
 };
 
 enum { STUB_PATH_MAX = 4096 };

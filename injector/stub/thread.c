@@ -214,6 +214,7 @@ int stub_thread(const struct stub_params *params, struct stub_private *own)
         ((pthread_self_function)params->pthread_self)());
 
     own->tid = (int32_t)stub_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
+    own->stack = word(held);
     own->agent_fd = own->channel[0] = own->channel[1] = -1;
     hold_standard(params, held);
     long at = make_shared(params, own);
