@@ -10,7 +10,7 @@ import harness
 
 @pytest.fixture
 def victim(python, tmp_path):
-    """The extension, built for the interpreter; a function that runs a script with it."""
+    """A function that builds an extension for the interpreter and runs a script with it."""
     include = subprocess.run(
         [str(python), "-c", "import sysconfig; print(sysconfig.get_path('include'))"],
         stdout=subprocess.PIPE, text=True, check=True,
@@ -18,15 +18,19 @@ def victim(python, tmp_path):
     include = python.root + include
     if not os.path.exists(include + "/Python.h"):
         pytest.skip("no headers of this interpreter")
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-w", "-I", include,
-                    "-idirafter", os.path.dirname(include), "-o", str(tmp_path / "liar.so"),
-                    str(harness.VICTIMS / "liar.c")], check=True)
-    return lambda text: harness.run_script(python, text, tmp_path)
+
+    def run(name, text):
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-w", "-I", include,
+                        "-idirafter", os.path.dirname(include), "-o", str(tmp_path / (name + ".so")),
+                        str(harness.VICTIMS / (name + ".c"))], check=True)
+        return harness.run_script(python, text, tmp_path)
+
+    return run
 
 
 @pytest.mark.parametrize("how", range(7))  # as liar.c says
 def test_nothing_is_written_that_is_not_proven(victim, how):
-    victim("""
+    victim("liar", """
 import gc, sys
 import liar, pyhot
 how = %d
@@ -60,3 +64,20 @@ liar.set_how(0)
 del objects
 gc.collect()
 """ % how)
+
+
+@pytest.mark.parametrize("n", [1, 3, 60])
+def test_references_in_memory_behind_pointers(victim, n):
+    victim("chest", """
+import gc
+import chest, pyhot
+n = %d
+class Thing: pass
+old, new = [Thing() for _ in range(n)], [Thing() for _ in range(n)]
+chests = [chest.Chest(*old) for _ in range(3)]
+report = pyhot.remap(dict(zip(old[:], new)))
+assert report["unresolved"] == report["unaccounted"] == 0, report
+assert all(c.held() == new for c in chests)
+del chests
+gc.collect()
+""" % n)

@@ -8,42 +8,32 @@
 #include "../cpython/shared_keys.h"
 #include "keys.h"
 
-enum { BUDGET = 1 << 18, MOST_BLOCKS = 1 << 14, PIECE = 512, MOST_STATICS = 8 };
+enum { BUDGET = 1 << 18, MOST_BLOCKS = 1 << 14, PIECE = 512, MOST_STATICS = 8, LARGE = 1 << 16 };
 
 /* --- growing arrays */
 
-static bool push_word(struct candidates *c, uintptr_t address)
+static void push_word(struct candidates *c, uintptr_t address)
 {
-    if (c->n == c->cap) {
-        size_t cap = c->cap ? 2 * c->cap : 64;
-        uintptr_t **words = big_realloc(c->words, cap * sizeof *words);
-
-        if (!words) {
-            c->failed = true;
-            return false;
-        }
-        c->words = words;
-        c->cap = cap;
-    }
-    c->words[c->n++] = (uintptr_t *)address;
-    return true;
+    if (big_reserve(&c->words, c->n, &c->cap, sizeof *c->words))
+        c->words[c->n++] = (uintptr_t *)address;
+    else
+        c->failed = true;
 }
 
-static bool push_block(struct candidates *c, uintptr_t low, uintptr_t high)
+static void push_block(struct candidates *c, uintptr_t low, uintptr_t high)
 {
-    if (c->n_blocks == c->cap_blocks) {
-        size_t cap = c->cap_blocks ? 2 * c->cap_blocks : 64;
-        struct block *blocks = big_realloc(c->blocks, cap * sizeof *blocks);
+    const struct block block = {low, high};
 
-        if (!blocks) {
+    if (high - low > LARGE) {
+        if (big_reserve(&c->large, c->n_large, &c->cap_large, sizeof block))
+            c->large[c->n_large++] = block;
+        else
             c->failed = true;
-            return false;
-        }
-        c->blocks = blocks;
-        c->cap_blocks = cap;
+    } else if (big_reserve(&c->blocks, c->n_blocks, &c->cap_blocks, sizeof block)) {
+        c->blocks[c->n_blocks++] = block;
+    } else {
+        c->failed = true;
     }
-    c->blocks[c->n_blocks++] = (struct block){low, high};
-    return true;
 }
 
 static bool see(struct candidates *c, uintptr_t low)
@@ -320,7 +310,7 @@ int candidates_open(struct candidates *c, struct heap *heap, PyObject *referrer,
     c->heap = heap;
     c->referrer = referrer;
     c->key = key;
-    c->n = c->n_blocks = c->next = 0;
+    c->n = c->n_blocks = c->next = c->n_large = c->next_large = 0;
     c->budget = BUDGET;
     c->have_children = c->own_read = c->failed = false;
     address_set_clear(&c->seen);
@@ -351,7 +341,7 @@ static int next_ring(struct candidates *c)
             read_own(c, list_items(c->referrer));
         else
             read_own(c, instance_values(c->referrer));
-        if (c->n_blocks == 0)
+        if (c->n_blocks == 0 && c->n_large == 0)
             return 0;
     } else if (!c->have_children) { /* the second ring: now read it again for pointers */
         if (heap_map(c->heap) < 0)
@@ -361,6 +351,8 @@ static int next_ring(struct candidates *c)
         read_own(c, own);
     }
     end = c->n_blocks;
+    if (c->next == end && c->next_large < c->n_large)
+        read_block(c, c->large[c->next_large++]);
     while (c->next < end && c->budget && !c->failed)
         read_block(c, c->blocks[c->next++]);
     return 0;
@@ -370,7 +362,8 @@ int candidates_next(struct candidates *c)
 {
     size_t before = c->n;
 
-    if (c->own_read && c->have_children && (c->next == c->n_blocks || !c->budget))
+    if (c->own_read && c->have_children &&
+        ((c->next == c->n_blocks && c->next_large == c->n_large) || !c->budget))
         return -1;
     if (next_ring(c) < 0)
         return -2;
@@ -386,6 +379,7 @@ void candidates_free(struct candidates *c)
 {
     big_free(c->words);
     big_free(c->blocks);
+    big_free(c->large);
     address_set_free(&c->seen);
     address_set_free(&c->children);
 }

@@ -26,6 +26,8 @@ struct candidates {
     size_t n, cap;
     struct block *blocks; /* [next, n_blocks): still to be read */
     size_t next, n_blocks, cap_blocks;
+    struct block *large; /* likewise; when no other is left */
+    size_t next_large, n_large, cap_large;
     struct address_set seen;     /* starts of blocks */
     struct address_set children; /* objects that the referrer visits */
     size_t budget;               /* words still to be read */
