@@ -117,6 +117,7 @@ static void handle_signals(void)
     struct sigaction interrupt = {.sa_handler = on_interrupt}, ignore = {.sa_handler = SIG_IGN};
     struct sigaction before;
     const int interrupts[] = {SIGINT, SIGTERM};
+    sigset_t child;
 
     for (size_t i = 0; i < sizeof(interrupts) / sizeof(*interrupts); i++) {
         sigaction(interrupts[i], NULL, &before);
@@ -124,7 +125,12 @@ static void handle_signals(void)
             sigaction(interrupts[i], &interrupt, NULL);
     }
     sigaction(SIGPIPE, &ignore, NULL);
-    signal(SIGCHLD, SIG_DFL); /* ignored, as a parent may leave it, waitpid tells no status */
+    /* Ignored, as a parent may leave it, waitpid tells no status; blocked, tracee.c misses a stop.
+     */
+    signal(SIGCHLD, SIG_DFL);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_UNBLOCK, &child, NULL);
     sigaction(SIGXFSZ, &ignore, NULL);
 }
 

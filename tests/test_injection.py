@@ -402,6 +402,8 @@ def test_watch_lets_a_thread_go_late(start, any_python, tmp_path, faults_binary)
                   "library.vfork_and_wait(b'go')\nos.mkdir('woke')\n"
                   "os.read(int(os.environ['PROBE_IN']), 1)\n" % str(library)})
     watcher = subprocess.Popen([faults_binary, "watch", str(target.pid), "mod", "--timeout=0.5"],
+                               preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK,
+                                                                         {signal.SIGCHLD}),
                                env=dict(os.environ, PYHOT_FAULT="seized:2:%d" % signal.SIGSTOP),
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
