@@ -462,21 +462,23 @@ def test_names_that_go_and_what_others_hold_of_them(python, start):
 
 def test_bases_that_the_source_gives_a_class_of_others(python, start):
     """Its new class takes the place of the old one, or of none when the source fails."""
-    source = ("import lib\nclass Form:\n    def form(self):\n        return %d\n"
-              "lib.Widget.__bases__ = lib.Widget.__bases__ + (Form,)\n")
+    source = ("import lib\nclass Mix:\n    pass\n"
+              "class Form(Mix):\n    def form(self):\n        return %d\n"
+              "lib.Widget.__bases__ = lib.Widget.__bases__ + (Form,)\n"
+              "class Sub(lib.Widget):\n    pass\nclass Both(Sub, Mix):\n    pass\n")
     target = start(python, {
         "lib.py": "class Base:\n    pass\nclass Widget(Base):\n    pass\n"
                   "class Button(Widget):\n    pass\n",
         "mod.py": source % 1, "app.py": "import lib, mod\nbutton = lib.Button()\n" + IDLE})
     seen = "button.form(), [c.__name__ for c in lib.Button.__mro__]"
-    names = ["Button", "Widget", "Base", "Form", "object"]
+    names = ["Button", "Widget", "Base", "Form", "Mix", "object"]
     target.edit("mod.py", source % 2 + "raise ValueError\n")
     assert target.attach("mod").returncode == 1
     assert target.eval(seen) == (1, names)
     target.edit("mod.py", source % 2)
     target.reload("mod", "--dry-run")
     assert target.eval(seen) == (1, names)
-    target.reload("mod")
+    assert target.reload("mod")["remap"]["unaccounted"] == 0
     assert target.eval(seen) == (2, names)
     assert target.eval("mod.Form in lib.Widget.__bases__ and "
                        "mod.Form.__subclasses__() == [lib.Widget]")

@@ -466,17 +466,30 @@ static int bases_commit(struct remap *r)
     return result;
 }
 
+static void visit_items(PyObject *tuple, visitproc visit, void *arg)
+{
+    for (Py_ssize_t i = 0; tuple && i < PyTuple_Size(tuple); i++)
+        visit(PyTuple_GetItem(tuple, i), arg);
+}
+
 void bases_visit_mros(const struct remap *r, bool before, visitproc visit, void *arg)
 {
     for (size_t i = 0; r->bases && i < r->bases->n_saved; i++) {
         const struct saved *s = &r->bases->saved[i];
         PyObject *mro = before ? s->front.tp_mro : s->type->tp_mro;
+        bool is_old = types_replaced(r, (PyObject *)s->type);
 
+        if (before && s->front.tp_bases == s->type->tp_bases)
+            visit_items(s->front.tp_bases, visit, arg);
+
+        /* What an old class refers to is not rewritten, but its MRO may be another one now. */
+        if (is_old && before)
+            continue;
         for (Py_ssize_t k = 0; mro && k < PyTuple_Size(mro); k++) {
             PyObject *class = PyTuple_GetItem(mro, k);
             const struct key *replaced = types_replaced(r, class);
 
-            visit(replaced ? replaced->new_ : class, arg);
+            visit(replaced && !is_old ? replaced->new_ : class, arg);
         }
     }
 }
