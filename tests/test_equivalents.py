@@ -296,6 +296,23 @@ FUNCTIONS = [
         assert type(k) is mod.K and type(mod.K) is mod.Meta
         assert a.g is mod.g and (a.g(), a.g.tag) == (2, "new"), a.g.tag
         '''),
+    case("class_based_decorator_that_moved_with_what_it_decorates", {"a.py": """
+        {{class Command:
+            def __init__(self, fn): self.fn = fn
+            def __call__(self, *args): return self.fn(*args)||}}
+        {{@Command
+        def build(x): return x, 1||}}
+        """, "mod.py": """
+        {{||class Command:
+            def __init__(self, fn): self.fn = fn
+            def __call__(self, *args): return self.fn(*args)}}
+        {{||@Command
+        def build(x): return x, 2}}
+        """}, "import mod; from a import build; held = [build]; inner = build.fn; build.owner = 'ci'", '''
+        import a, mod
+        assert held[0] is mod.build and held[0](1) == (1, 2) and held[0].owner == "ci", held[0](1)
+        assert inner is mod.build.fn and not hasattr(a, "build")
+        '''),
     case("lambdas_of_statements_that_changed_places", '''
         {{||third = lambda x: x}}
         handlers = [lambda: "one", lambda: ("two", 2)]

@@ -181,16 +181,19 @@ PyObject *wrapped_function(const struct pairing *pairing, PyObject *object, PyOb
     return found || is_type(object) ? found : wrapped_in_dict(pairing, object, name, depth);
 }
 
+bool may_be_decorated(PyObject *object)
+{
+    return !is_type(object) && !is_immutable(object) && type_of(object) != &PyModule_Type;
+}
+
 bool is_made_as_definition(const struct scope *scope, PyObject *name, PyObject *old)
 {
     const struct body *body = scope->old ? scope->old : scope->new_;
 
     if (is_definition(scope->pairing, old))
         return true;
-    /* What a decorator made of it may be anything, but nothing that was there before.  If the
-     * old source is not known, it has to hold the function. */
-    if (!body || !binds_definition(body_binding(body, name)) || is_type(old) || is_immutable(old) ||
-        type_of(old) == &PyModule_Type)
+    /* If the old source is not known, it has to hold the function. */
+    if (!body || !binds_definition(body_binding(body, name)) || !may_be_decorated(old))
         return false;
     return scope->old || wrapped_function(scope->pairing, old, name, 0);
 }

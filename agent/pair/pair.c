@@ -298,7 +298,8 @@ static bool makes_definition(const struct module_pair *module, const struct body
                              const struct pairing *pairing, PyObject *name, PyObject *value)
 {
     return pairing_module(pairing, value) == module ||
-           (body && binds_definition(body_binding(body, name)) && is_definition(pairing, value));
+           (body && binds_definition(body_binding(body, name)) &&
+            (is_definition(pairing, value) || may_be_decorated(value)));
 }
 
 /* Pairs what this module made with what the other one makes now under the same name. */

@@ -99,6 +99,10 @@ bool is_private(PyObject *object);
 /* Two of those with one name. */
 bool is_same_private(PyObject *old, PyObject *new_);
 
+/* What a decorator makes of a definition may be an object of any class, but nothing that was there
+ * before: no class, module, number or text. */
+bool may_be_decorated(PyObject *object);
+
 /* Did the source make `old`, as a definition, for this name? */
 bool is_made_as_definition(const struct scope *, PyObject *name, PyObject *old);
 
