@@ -343,7 +343,8 @@ static bool sample_is_so(void)
 
         if (namespace && PyDict_SetItemString(namespace, "__builtins__", PyEval_GetBuiltins()) == 0)
             result = run_sample(namespace);
-        known = result == Py_True ? YES : NO;
+        if (result) /* else a lack of memory, or an audit hook that refused: it is tried again */
+            known = result == Py_True ? YES : NO;
         PyErr_Clear();
         if (result)
             Py_DecRef(result);
