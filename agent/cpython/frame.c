@@ -284,16 +284,14 @@ static bool sample_holds(PyObject *frame, const PyObject *look)
 /* Of a version that nobody has seen, nothing is followed that was not read safely. */
 static bool sample_holds_v14(PyObject *frame, const PyObject *look)
 {
-    struct {
-        struct inner_v14 fields;
-        uintptr_t locals[3];
-    } inner;
+    uintptr_t words[sizeof(struct inner_v14) / sizeof(uintptr_t) + 3];
+    const struct inner_v14 *inner = (const struct inner_v14 *)words;
     struct frame_v11 outer;
 
     return read_safely(frame, &outer, sizeof outer) &&
-           read_safely(outer.inner, &inner, sizeof inner) && inner.fields.frame_obj == frame &&
-           refers_to(inner.fields.code, attribute(frame, "f_code")) &&
-           refers_to(inner.locals[0], Py_None) && refers_to(inner.locals[2], look) &&
+           read_safely(outer.inner, words, sizeof words) && inner->frame_obj == frame &&
+           refers_to(inner->code, attribute(frame, "f_code")) &&
+           refers_to(inner->localsplus[0], Py_None) && refers_to(inner->localsplus[2], look) &&
            is_among_operands(frame, look);
 }
 

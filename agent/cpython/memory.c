@@ -129,7 +129,8 @@ int memory_open(struct memory *memory)
         lines += *c == '\n';
     memory->mappings = big_realloc(NULL, (lines + 1) * sizeof *memory->mappings);
     memory->pools = big_realloc(NULL, N_POOLS * sizeof(struct pool));
-    if (!memory->mappings || !memory->pools) {
+    memory->peeked = big_realloc(NULL, sizeof(struct peeked));
+    if (!memory->mappings || !memory->pools || !memory->peeked) {
         free(text);
         memory_close(memory);
         PyErr_NoMemory();
@@ -194,11 +195,8 @@ bool memory_read(struct memory *memory, uintptr_t address, void *bytes, size_t n
     return memory->file >= 0 && pread(memory->file, bytes, n, (off_t)address) == (ssize_t)n;
 }
 
-/* Without memory for the pages each word is read by itself. */
 void memory_forget(struct memory *memory)
 {
-    if (!memory->peeked)
-        memory->peeked = big_realloc(NULL, sizeof(struct peeked));
     memory->time++;
 }
 
@@ -219,8 +217,6 @@ static const struct page *page_at(struct memory *memory, uintptr_t address)
 
 bool memory_peek(struct memory *memory, uintptr_t address, void *bytes, size_t n)
 {
-    if (!memory->peeked)
-        return memory_read(memory, address, bytes, n);
     while (n) {
         const struct page *page = page_at(memory, address - address % PAGE);
         size_t part = PAGE - address % PAGE;
@@ -390,9 +386,8 @@ enum block_kind memory_block(struct memory *memory, uintptr_t address, uintptr_t
                              uintptr_t *high)
 {
     struct peeked *peeked = memory->peeked;
-    struct answer *answer, other = {0};
+    struct answer *answer = &peeked->answers[address / 8 % N_BLOCKS];
 
-    answer = peeked ? &peeked->answers[address / 8 % N_BLOCKS] : &other;
     if (answer->address != address || answer->time != memory->time) {
         *answer = (struct answer){.address = address, .time = memory->time};
         answer->kind = block_of(memory, address, &answer->low, &answer->high);

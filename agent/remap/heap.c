@@ -313,11 +313,8 @@ static uint64_t bit_of(struct heap *heap, uintptr_t address)
 
 int heap_memory(struct heap *heap)
 {
-    if (heap->memory_open)
-        return 0;
-    if (memory_open(&heap->memory) < 0)
+    if (!heap->memory_open && memory_open(&heap->memory) < 0)
         return -1;
-    memory_forget(&heap->memory);
     heap->memory_open = true;
     return 0;
 }
