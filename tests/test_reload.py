@@ -484,6 +484,36 @@ def test_bases_that_the_source_gives_a_class_of_others(python, start):
                        "mod.Form.__subclasses__() == [lib.Widget]")
 
 
+@pytest.mark.parametrize("make", ["class Point(typing.NamedTuple):\n    %s\n",
+                                  "Point = collections.namedtuple('Point', '%s')\n"])
+@pytest.mark.parametrize("names", [("y", "x"), ("x", "between", "y"), ("x",)])
+def test_fields_of_a_named_tuple_that_move(any_python, start, make, names):
+    """They go by place: an instance keeps a class that finds its own."""
+    def source(*names):
+        if "namedtuple" in make:
+            return "import collections\n" + make % " ".join(names)
+        return "import typing\n" + make % "; ".join(name + ": int" for name in names)
+
+    target = start(any_python, {"mod.py": source("x", "y"),
+                                "app.py": "import mod\npoint = mod.Point(1, 2)\n" + IDLE})
+    target.edit("mod.py", source(*names))
+    done = target.attach("mod")
+    assert done.returncode == 5, done
+    assert "cannot be rewritten" in done.report["remap"]["held"][0]["where"], done.report
+    assert target.eval("point.x, point.y, repr(point)") == (1, 2, "Point(x=1, y=2)")
+    assert target.eval("mod.Point._fields") == names
+
+
+def test_a_named_tuple_gains_a_field_at_the_end(any_python, start):
+    source = "import typing\nclass Point(typing.NamedTuple):\n    x: int\n    y: int\n%s"
+    target = start(any_python, {"mod.py": source % "",
+                                "app.py": "import mod\npoint = mod.Point(1, 2)\n" + IDLE})
+    target.edit("mod.py", source % "    z: int = 3\n    def sum(self):\n        return self.x + self.y\n")
+    target.reload("mod")
+    assert target.eval("point.x, point.y, point.sum(), type(point) is mod.Point") == (1, 2, 3, True)
+    assert target.eval("mod.Point(1, 2).z") == 3
+
+
 def test_a_flag_that_becomes_an_int(python, start):
     """A combination that was made before cannot: it is told of, and not given to the new class."""
     flag = "import enum\nclass Mode(enum.%s):\n    R = 1\n    W = 2\n"
