@@ -514,6 +514,45 @@ def test_a_named_tuple_gains_a_field_at_the_end(any_python, start):
     assert target.eval("mod.Point(1, 2).z") == 3
 
 
+STRUCTURE = """import ctypes
+class Header(ctypes.Structure):
+    _fields_ = [%s]
+    def text(self):
+        return "%s %%d" %% self.size
+"""
+
+
+@pytest.mark.parametrize("fields", [
+    "('big', ctypes.c_char * 1000000), ('size', ctypes.c_int)",
+    "('flags', ctypes.c_short), ('size', ctypes.c_short)", "('size', ctypes.c_float)"])
+def test_a_ctypes_structure_of_another_layout(python, start, fields):
+    """What has the memory of the old one keeps its class: nothing checks a field against that."""
+    target = start(python, {
+        "mod.py": STRUCTURE % ("('size', ctypes.c_int)", "old"),
+        "app.py": "import ctypes, mod\nclass Longer(mod.Header):\n"
+                  "    _fields_ = [('more', ctypes.c_int)]\n"
+                  "header, longer = mod.Header(5), Longer(6, 7)\n"
+                  "pointer = ctypes.pointer(header)\n" + IDLE})
+    target.edit("mod.py", STRUCTURE % (fields, "new"))
+    done = target.attach("mod")
+    assert done.returncode == 5, done
+    assert done.report["modules"][0]["kept"] == [], done.report
+    assert target.eval("header.size, pointer.contents.size, longer.size, longer.more, "
+                       "ctypes.sizeof(header)") == (5, 5, 6, 7, 4)
+    assert target.eval("repr(mod.Header.size)") == target.eval(
+        "repr(type('H', (ctypes.Structure,), {'_fields_': [%s]}).size)" % fields)
+
+
+def test_a_ctypes_structure(python, start):
+    target = start(python, {"mod.py": STRUCTURE % ("('size', ctypes.c_int)", "old"),
+                            "app.py": "import ctypes, mod\nheader = mod.Header(5)\n" + IDLE})
+    source = STRUCTURE % ("('length', ctypes.c_int)", "new")
+    target.edit("mod.py", source.replace("self.size", "self.length"))
+    target.reload("mod")
+    assert target.eval("header.text(), header.length, type(header) is mod.Header, "
+                       "hasattr(mod.Header, 'size')") == ("new 5", 5, True, False)
+
+
 def test_a_flag_that_becomes_an_int(python, start):
     """A combination that was made before cannot: it is told of, and not given to the new class."""
     flag = "import enum\nclass Mode(enum.%s):\n    R = 1\n    W = 2\n"

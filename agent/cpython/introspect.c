@@ -175,6 +175,13 @@ bool is_exactly(PyObject *object, const char *module, const char *name)
     return (PyObject *)type_of(object) == loaded_attribute(module, name);
 }
 
+bool is_ctypes_field(const PyObject *object)
+{
+    const char *name = type_of(object)->tp_name;
+
+    return !strcmp(name, "_ctypes.CField") || !strcmp(name, "ctypes.CField");
+}
+
 PyTypeObject *partial_type(void)
 {
     PyObject *type = loaded_attribute("functools", "partial");

@@ -56,6 +56,10 @@ PyObject *loaded_attribute(const char *module, const char *name);
 /* `object` is an instance of exactly the class sys.modules[module].name. */
 bool is_exactly(PyObject *object, const char *module, const char *name);
 
+/* A field of a ctypes structure or union, in the namespace of its class.  Its type is no attribute
+ * of a module before 3.14 (Modules/_ctypes/cfield.c). */
+bool is_ctypes_field(const PyObject *object);
+
 /* functools.partial and its subclasses; the type is NULL if functools is not loaded. */
 PyTypeObject *partial_type(void);
 bool is_partial(PyObject *object);

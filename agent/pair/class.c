@@ -27,11 +27,12 @@ static int set_on_class(PyObject *cls, PyObject *name, PyObject *value)
     return PyType_Type.tp_setattro(cls, name, value);
 }
 
-/* Made by C code together with the class: slots, __dict__, fields of a named tuple. */
+/* Made by C code together with the class: slots, __dict__, fields of a named tuple, of a ctypes
+ * structure. */
 static bool is_layout(PyObject *value)
 {
     return type_of(value) == &PyMemberDescr_Type || type_of(value) == &PyGetSetDescr_Type ||
-           is_exactly(value, "_collections", "_tuplegetter");
+           is_exactly(value, "_collections", "_tuplegetter") || is_ctypes_field(value);
 }
 
 static int pair_entry_definition(const struct scope *scope, PyObject *name, PyObject *old,

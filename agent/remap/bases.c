@@ -17,6 +17,7 @@
 #include "../cpython/type_layout.h"
 #include "../cpython/version.h"
 #include "../cpython/weakref.h"
+#include "places.h"
 #include "types.h"
 
 enum { MOST_SUITES = 1024 }; /* bytes of slots behind the front of a heap type */
@@ -65,13 +66,24 @@ static bool wants_bases(const struct remap *r, PyTypeObject *type)
            names_replaced(r, type->tp_bases);
 }
 
+/* Without memory to find out, too. */
+static bool stays_apart(PyTypeObject *old, PyTypeObject *new_)
+{
+    int moves = places_move(old, new_);
+
+    if (moves < 0)
+        PyErr_Clear();
+    return moves;
+}
+
 static bool can_have_bases(const struct remap *r, PyTypeObject *type)
 {
     for (Py_ssize_t i = 0, n = PyTuple_Size(type->tp_bases); i < n; i++) {
         const struct key *k = types_replaced(r, PyTuple_GetItem(type->tp_bases, i));
 
         if (k && (PyType_IsSubtype((PyTypeObject *)k->new_, type) ||
-                  !type_assignable((PyTypeObject *)k->old, (PyTypeObject *)k->new_)))
+                  !type_assignable((PyTypeObject *)k->old, (PyTypeObject *)k->new_) ||
+                  stays_apart((PyTypeObject *)k->old, (PyTypeObject *)k->new_)))
             return false;
     }
     return true;

@@ -16,6 +16,7 @@
 #include "../cpython/introspect.h"
 #include "../cpython/type_layout.h"
 #include "../cpython/version.h"
+#include "places.h"
 #include "types.h"
 
 enum fate { FATE_UNKNOWN, FATE_SET_CLASS, FATE_STORE_CLASS, FATE_MIGRATE, FATE_REFUSED };
@@ -114,36 +115,6 @@ static bool can_store(PyTypeObject *old, PyTypeObject *new_)
            !type_has(old, Py_TPFLAGS_TYPE_SUBCLASS) && type_layout_equal(old, new_);
 }
 
-static PyObject *tuple_fields(PyTypeObject *type)
-{
-    static PyObject *name;
-    PyObject *fields;
-
-    if (!type_has(type, Py_TPFLAGS_TUPLE_SUBCLASS) ||
-        (!name && !(name = PyUnicode_InternFromString("_fields"))))
-        return NULL;
-    fields = _PyType_Lookup(type, name);
-    return fields && is_tuple(fields) ? fields : NULL;
-}
-
-/* What a named tuple's fields are called goes by place (Lib/collections/__init__.py): an instance
- * must find its own where they were.  Those behind them it does not have. */
-static bool fields_move(PyTypeObject *old, PyTypeObject *new_)
-{
-    PyObject *before = tuple_fields(old), *after = tuple_fields(new_);
-    Py_ssize_t n = before && after ? PyTuple_Size(before) : 0;
-
-    if (n && PyTuple_Size(after) < n)
-        return true;
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *a = PyTuple_GetItem(before, i), *b = PyTuple_GetItem(after, i);
-
-        if (a != b && (!is_str(a) || !is_str(b) || PyUnicode_Compare(a, b) != 0))
-            return true;
-    }
-    return false;
-}
-
 static int fate_of(struct remap *r, PyObject *o, const struct key *k, enum fate *fate)
 {
     struct instances *s = r->instances;
@@ -163,12 +134,11 @@ static int fate_of(struct remap *r, PyObject *o, const struct key *k, enum fate 
     }
     if (s->fates[index] == FATE_UNKNOWN) {
         PyTypeObject *old = (PyTypeObject *)k->old, *new_ = (PyTypeObject *)k->new_;
-        bool refused = fields_move(old, new_);
-        int agrees = refused ? 0 : setter_agrees(o, k);
+        int moves = places_move(old, new_), agrees = moves ? 0 : setter_agrees(o, k);
 
-        if (agrees < 0)
+        if (moves < 0 || agrees < 0)
             return -1;
-        if (refused)
+        if (moves)
             s->fates[index] = FATE_REFUSED;
         else if (agrees)
             s->fates[index] = FATE_SET_CLASS;

@@ -18,6 +18,7 @@
 #include "bases.h"
 #include "frames.h"
 #include "instances.h"
+#include "places.h"
 #include "rehash.h"
 
 struct part {
@@ -223,11 +224,15 @@ static ptrdiff_t refused_resolve(struct remap *r, struct edge *e)
 {
     const struct key *k = &r->keys[e->key];
     PyTypeObject *owner = (PyTypeObject *)e->referrer;
+    int moves;
 
     if ((is_dict(e->referrer) || is_set(e->referrer)) && !rehash_supported())
         return e->visits;
     if (!k->is_class)
         return 0;
+    moves = places_refused(r, e);
+    if (moves)
+        return moves < 0 ? -1 : (ptrdiff_t)e->visits;
     if (is_type(e->referrer))
         return (PyObject *)owner->tp_base == k->old && !bases_can_change(r, owner);
     switch (types_part(r, e->referrer, &owner)) {
