@@ -514,6 +514,47 @@ def test_a_named_tuple_gains_a_field_at_the_end(any_python, start):
     assert target.eval("mod.Point(1, 2).z") == 3
 
 
+CALLBACK = """import ctypes
+def handler(x):
+    return x + %d
+callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(handler)
+library = ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyOS_ReadlineFunctionPointer")
+library.value = ctypes.cast(callback, ctypes.c_void_p).value
+"""
+
+
+def test_a_callback_that_a_library_was_given(python, start):
+    """Its address is all that the library has: the callback lives on, whether it becomes the
+    module's own or not, and runs the function that is now the module's."""
+    target = start(python, {
+        "mod.py": CALLBACK % 1,
+        "app.py": "import ctypes, gc, mod\nkind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)\n"
+                  "def call():\n    gc.collect()\n"
+                  "    others = [kind(lambda x: -1) for _ in range(20)]\n"
+                  "    return kind(mod.library.value)(10)\n" + IDLE})
+    assert target.eval("call()") == 11
+    for ending, status, answer in ("raise ValueError\n", 1, 11), ("", 0, 15), ("", 0, 16):
+        target.edit("mod.py", CALLBACK % (answer - 10 if not ending else 9) + ending)
+        assert target.attach("mod").returncode == status
+        assert target.eval("call()") == answer
+
+
+@pytest.mark.parametrize("ending, status", [("", 0), ("raise ValueError\n", 1)])
+def test_a_buffer_that_a_library_was_given(any_python, start, ending, status):
+    """The module's own stays; what the library has lives on all the same."""
+    source = ("import ctypes\nbuffer = ctypes.create_string_buffer(b'%s', 5000)\n"
+              "library = ctypes.c_void_p.in_dll(ctypes.pythonapi, 'PyOS_ReadlineFunctionPointer')\n"
+              "library.value = ctypes.addressof(buffer)\ndef f():\n    return %d\n%s")
+    target = start(any_python, {
+        "mod.py": source % ("first", 1, ""),
+        "app.py": "import ctypes, gc, mod\ndef read():\n    gc.collect()\n"
+                  "    others = [ctypes.create_string_buffer(b'other', 5000) for _ in range(50)]\n"
+                  "    return ctypes.string_at(mod.library.value)\n" + IDLE})
+    target.edit("mod.py", source % ("again", 2, ending))
+    assert target.attach("mod", "--keep=mod.buffer").returncode == status
+    assert target.eval("read()") == b"again"
+
+
 STRUCTURE = """import ctypes
 class Header(ctypes.Structure):
     _fields_ = [%s]

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "births.h"
+#include "c_memory.h"
 #include "cpython/collector.h"
 #include "exit_functions.h"
 #include "graveyard.h"
@@ -183,6 +184,8 @@ PyObject *leftover_take_back(struct execution *e, const struct contents *content
     int status = note_births(&births, e, contents);
 
     PyErr_Fetch(&error[0], &error[1], &error[2]);
+    if (c_memory_keep_of_failed(e) < 0)
+        PyErr_Clear();
     exit_functions_take_back(e);
     execution_end(e);
     PyErr_Restore(error[0], error[1], error[2]);

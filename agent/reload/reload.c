@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "c_memory.h"
 #include "cpython/interpreters.h"
 #include "cpython/introspect.h"
 #include "emit.h"
@@ -416,8 +417,13 @@ static enum step transact(struct reload *reload, PyObject *names)
         step = ask_old_modules(reload);
     if (step == STEP_NEXT)
         step = execute(reload);
+    if (step == STEP_NEXT && (c_memory_keep_callbacks() < 0 ||
+                              c_memory_note_buffers(&reload->execution, &reload->buffers) < 0))
+        step = STEP_ERROR;
     if (step == STEP_NEXT)
         step = change(reload);
+    if (step == STEP_NEXT && c_memory_keep_buffers(&reload->buffers) < 0)
+        lose_details(reload);
     if (step == STEP_NEXT)
         step = finish(reload);
     return step;
@@ -456,6 +462,7 @@ static void clear(struct reload *reload)
     hooks_free(reload->hooks);
     plan_free(reload->plan);
     execution_end(&reload->execution);
+    pointer_set_clear(&reload->buffers);
     contents_free(reload->contents);
     for (size_t i = 0; i < reload->n_pairs; i++)
         module_pair_clear(&reload->pairs[i]);

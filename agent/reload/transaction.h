@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "contents.h"
+#include "cpython/introspect.h"
 #include "execute.h"
 #include "hooks.h"
 #include "pair/pair.h"
@@ -35,9 +36,10 @@ struct reload {
     struct member *members;
     size_t n;
     struct execution execution;
-    struct contents *contents; /* what containers held before it */
-    PyObject *contents_kept;   /* list: owns what that refers to */
-    struct module_pair *pairs; /* one for each executed module */
+    struct pointer_set buffers; /* of ctypes, that the modules' names have or had; borrowed */
+    struct contents *contents;  /* what containers held before it */
+    PyObject *contents_kept;    /* list: owns what that refers to */
+    struct module_pair *pairs;  /* one for each executed module */
     size_t n_pairs;
     struct plan *plan;
     struct hooks *hooks;
