@@ -20,11 +20,6 @@ static int keep(PyObject *object)
 
 /* --- callbacks */
 
-static bool ctypes_is_loaded(void)
-{
-    return dict_get(PyImport_GetModuleDict(), "_ctypes");
-}
-
 static int keep_callback(PyObject *object, void *arg)
 {
     (void)arg;
@@ -33,16 +28,20 @@ static int keep_callback(PyObject *object, void *arg)
 
 int c_memory_keep_callbacks(void)
 {
-    return !ctypes_is_loaded() || heap_visit(keep_callback, NULL) == 0 ? 0 : -1;
+    if (!dict_get(PyImport_GetModuleDict(), "_ctypes"))
+        return 0;
+    return heap_visit(keep_callback, NULL) == 0 ? 0 : -1;
 }
 
 /* --- buffers */
 
+/* What owns memory: of cffi's classes (c/_cffi_backend.c) callbacks and handles are such too. */
 static bool is_buffer(const PyObject *object)
 {
     const PyTypeObject *type = type_of(object);
 
-    while (type && strcmp(type->tp_name, "_ctypes._CData") != 0)
+    while (type && strcmp(type->tp_name, "_ctypes._CData") != 0 &&
+           strcmp(type->tp_name, "_cffi_backend.__CDataOwn") != 0)
         type = type->tp_base;
     return type;
 }
@@ -60,7 +59,7 @@ static int note_values(PyObject *dict, struct pointer_set *buffers)
 
 int c_memory_note_buffers(const struct execution *e, struct pointer_set *buffers)
 {
-    for (size_t i = 0; ctypes_is_loaded() && i < e->n_executed; i++)
+    for (size_t i = 0; i < e->n_executed; i++)
         if (note_values(e->modules[i].dict, buffers) < 0 ||
             note_values(e->modules[i].before, buffers) < 0)
             return -1;
