@@ -273,3 +273,24 @@ def test_help(pyhot, arguments):
     assert done.returncode == 0
     assert "pyhot" in done.stdout
     assert done.stderr == ""
+
+
+def test_an_audit_hook_that_refuses_our_code(any_python, start):
+    """Up to 3.13 a line of it is run to see how frames are laid out."""
+    target = start(any_python, {"mod.py": "def f():\n    return 1\n", "app.py":
+                                "import probe, sys, time\nimport mod\n"
+                                "def hook(event, arguments):\n"
+                                "    if refuses and event == 'compile' and '<pyhot>' in arguments:\n"
+                                "        raise RuntimeError('no')\n"
+                                "refuses = True\nsys.addaudithook(hook)\nprobe.ready()\n"
+                                "while True:\n    time.sleep(1000)\n"})
+    target.edit("mod.py", "def f():\n    return 2\n")
+    if any_python.minor <= (3, 13):
+        done = target.attach("mod")
+        assert done.returncode == 3, done
+        assert "an audit hook refuses code" in done.report["error"]["message"]
+        assert target.eval("mod.f()") == 1
+        target.check_unharmed()
+    target.eval("globals().update(refuses=False)")
+    target.reload("mod")
+    assert target.eval("mod.f()") == 2

@@ -331,6 +331,13 @@ static PyObject *run_sample(PyObject *namespace)
     return result;
 }
 
+static bool prevented;
+
+bool frame_look_prevented(void)
+{
+    return prevented;
+}
+
 /* Tried once. */
 static bool sample_is_so(void)
 {
@@ -341,7 +348,8 @@ static bool sample_is_so(void)
 
         if (namespace && PyDict_SetItemString(namespace, "__builtins__", PyEval_GetBuiltins()) == 0)
             result = run_sample(namespace);
-        if (result) /* else a lack of memory, or an audit hook that refused: it is tried again */
+        prevented = !result; /* then it is tried again */
+        if (result)
             known = result == Py_True ? YES : NO;
         PyErr_Clear();
         if (result)

@@ -21,6 +21,9 @@ struct frame_fields {
  * words are tagged.  GIL held. */
 bool frame_layout_known(void);
 
+/* Did the last look end with an exception: an audit hook refused our code, or memory was short? */
+bool frame_look_prevented(void);
+
 /* The fields of a running frame; valid while the GIL is held.  False: exception. */
 bool frame_open(PyObject *frame, struct frame_fields *fields);
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "api.h"
+#include "frame.h"
 #include "probes.h"
 #include "statics.h"
 
@@ -56,7 +57,7 @@ bool cpython_supported(char *why, size_t size)
 {
     char version[32];
     int minor = cpython_minor();
-    const char *failed;
+    const char *failed = NULL;
 
     cpython_version(version, sizeof version);
     if (minor < CPYTHON_OLDEST)
@@ -73,7 +74,12 @@ bool cpython_supported(char *why, size_t size)
                  "process %d runs Python %s, newer than 3.%d, and nothing about it can be tried: "
                  "it may not read its own memory safely",
                  (int)getpid(), version, CPYTHON_NEWEST);
-    else if (probes_work() && (failed = probes_failed()))
+    else if (probes_work() && (failed = probes_failed()) && frame_look_prevented())
+        snprintf(why, size,
+                 "process %d (Python %s) did not run a line of pyhot's own: an audit hook refuses "
+                 "code, or memory is short",
+                 (int)getpid(), version);
+    else if (probes_work() && failed)
         snprintf(why, size, "process %d runs a Python %s in which %s is not as pyhot knows it",
                  (int)getpid(), version, failed);
     else
