@@ -31,7 +31,7 @@ int stays_replaced(const struct scope *scope, PyObject *name, PyObject *old, PyO
     struct scope inner = *scope;
     int same;
 
-    if (!made || !body_binds(scope->new_, name))
+    if (!made || !scope->new_ || !body_binds(scope->new_, name))
         return 0;
     same = body_same(scope->old, scope->new_, name);
     if (same < 0)

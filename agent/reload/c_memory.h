@@ -9,7 +9,7 @@
 #include "cpython/introspect.h"
 #include "execute.h"
 
-/* All callbacks of the process. */
+/* All callbacks of the process.  The collector is paused. */
 int c_memory_keep_callbacks(void);
 
 /* The buffers that the executed modules' names have or had: borrowed, added to the set.  To be

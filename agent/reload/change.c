@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "agent.h"
+#include "c_memory.h"
 #include "cpython/bytecode.h"
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
@@ -292,7 +293,7 @@ enum step change(struct reload *reload)
     if (!reload->plan || collector_pause(&collecting) < 0)
         return STEP_ERROR;
     start = now_ns();
-    if (keep_for_lender(reload) == 0 && prepare_plan(reload) == 0)
+    if (keep_for_lender(reload) == 0 && c_memory_keep_callbacks() == 0 && prepare_plan(reload) == 0)
         step = commit(reload);
     if (step != STEP_ERROR)
         reload->remap = remap_report(plan_remap(reload->plan));

@@ -177,6 +177,17 @@ static PyObject *empty_places(struct births *births, const struct contents *cont
     return left;
 }
 
+static void keep_c_memory(const struct execution *e)
+{
+    bool collecting;
+
+    if (collector_pause(&collecting) == 0) {
+        c_memory_keep_of_failed(e);
+        collector_resume(collecting);
+    }
+    PyErr_Clear();
+}
+
 PyObject *leftover_take_back(struct execution *e, const struct contents *contents)
 {
     PyObject *error[3], *left = NULL;
@@ -184,8 +195,7 @@ PyObject *leftover_take_back(struct execution *e, const struct contents *content
     int status = note_births(&births, e, contents);
 
     PyErr_Fetch(&error[0], &error[1], &error[2]);
-    if (c_memory_keep_of_failed(e) < 0)
-        PyErr_Clear();
+    keep_c_memory(e);
     exit_functions_take_back(e);
     execution_end(e);
     PyErr_Restore(error[0], error[1], error[2]);

@@ -417,8 +417,7 @@ static enum step transact(struct reload *reload, PyObject *names)
         step = ask_old_modules(reload);
     if (step == STEP_NEXT)
         step = execute(reload);
-    if (step == STEP_NEXT && (c_memory_keep_callbacks() < 0 ||
-                              c_memory_note_buffers(&reload->execution, &reload->buffers) < 0))
+    if (step == STEP_NEXT && c_memory_note_buffers(&reload->execution, &reload->buffers) < 0)
         step = STEP_ERROR;
     if (step == STEP_NEXT)
         step = change(reload);
