@@ -984,6 +984,89 @@ DECORATED = [
 ]
 
 REPLACED = [
+    case("bases_set_at_run_time", {"lib.py": '''
+        class Root: pass
+        class Base(Root):
+            def value(self):
+                return "base"
+        class Other(Base): pass
+        class Extra(Root):
+            def extra(self):
+                return "extra"
+        ''', "mod.py": '''
+        import collections, lib
+        from lib import {{||Other, }}Base
+        class Mixin:
+            def mixed(self):
+                return {{1||2}}
+        class A(Base):
+            def own(self):
+                return {{1||2}}, super().value()
+            class Inner(lib.Base):
+                def own(self):
+                    return {{1||2}}
+        class Sub(A):
+            pass
+        class Point(collections.namedtuple("Point", "x y")):
+            __slots__ = ()
+            def own(self):
+                return {{1||2}}
+        Alias = lib.{{Base||Other}}
+        class Aliased(Alias):
+            pass
+        class Moved(lib.{{Base||Other}}):
+            pass
+        class Untouched(lib.{{Base||Other}}):
+            pass
+        '''}, '''
+        import lib, mod
+        class Late(lib.Root):
+            def late(self):
+                return "late"
+        a, inner, sub, point = mod.A(), mod.A.Inner(), mod.Sub(), mod.Point(1, 2)
+        mod.A.__bases__ = (mod.Mixin, lib.Extra, lib.Base)
+        mod.A.Inner.__bases__ = (Late,)
+        mod.Sub.__bases__ += (Late,)
+        mod.Point.__bases__ += (lib.Extra,)
+        mod.Aliased.__bases__ += (Late,)
+        mod.Moved.__bases__ += (Late,)
+        ''', '''
+        assert mod.A.__bases__ == (mod.Mixin, lib.Extra, lib.Base), mod.A.__bases__
+        assert mod.A.Inner.__bases__ == (Late,) and mod.Sub.__bases__ == (mod.A, Late)
+        assert (a.own(), a.mixed(), a.extra()) == ((2, "base"), 2, "extra")
+        assert (inner.own(), inner.late()) == (2, "late")
+        assert (sub.own(), sub.mixed(), sub.late()) == ((2, "base"), 2, "late")
+        assert (point.own(), point.extra(), mod.Point(3, 4).extra()) == (2, "extra", "extra")
+        assert type(point) is mod.Point and len(mod.Point.__bases__) == 2
+        for name in "Aliased", "Moved", "Untouched":
+            assert getattr(mod, name).__bases__ == (lib.Other,), name
+        assert Late.__subclasses__() == [mod.A.Inner, mod.Sub], Late.__subclasses__()
+        assert sorted(modules["mod"]["kept"]) == [
+            "A.Inner.__bases__", "A.__bases__", "Point.__bases__", "Sub.__bases__"], modules
+        assert sorted(modules["mod"]["taken"]) == [
+            "Alias", "Aliased.__bases__", "Moved.__bases__"], modules
+        '''),
+    case("bases_set_at_run_time_with_type_parameters", {"lib.py": '''
+        class Root: pass
+        class Base(Root): pass
+        class Extra(Root): pass
+        ''', "mod.py": '''
+        import lib
+        class A[T](lib.Base):
+            def own(self):
+                return {{1||2}}
+        class B[T{{: int||: str}}](lib.Base):
+            def own(self):
+                return {{1||2}}
+        '''}, '''
+        import lib, mod
+        a, b = mod.A(), mod.B()
+        mod.A.__bases__ = (lib.Extra,) + mod.A.__bases__
+        mod.B.__bases__ = (lib.Extra,) + mod.B.__bases__
+        ''', '''
+        assert a.own() == b.own() == 2
+        assert isinstance(a, lib.Extra) and isinstance(b, lib.Extra)
+        ''', since=(3, 12)),
     case("double_stays_when_its_source_did_not_change", '''
         def send(text):
             return "sent " + text

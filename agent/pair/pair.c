@@ -515,8 +515,9 @@ static int pair_all(struct pairing *pairing)
         if (pair_left_over(pairing, i) < 0)
             return -1;
     }
-    if (literal_carry_all(pairing) < 0 || doubled_remove(pairing) < 0 || merge_all(pairing) < 0 ||
-        importers_follow(pairing) < 0 || flush_edits(pairing) < 0 || identities_follow(pairing) < 0)
+    if (keep_bases(pairing) < 0 || literal_carry_all(pairing) < 0 || doubled_remove(pairing) < 0 ||
+        merge_all(pairing) < 0 || importers_follow(pairing) < 0 || flush_edits(pairing) < 0 ||
+        identities_follow(pairing) < 0)
         return -1;
     if (pairing->options->verbose && pair_details(pairing) < 0)
         return -1;

@@ -8,6 +8,7 @@
  *   replaced.c   what was replaced at run time
  *   place.c      functions by their place in the source, wherever they are held
  *   class.c      classes and their namespaces, enums
+ *   bases.c      bases that a class was given at run time
  *   abc.c        abstract base classes: what others registered, and caches
  *   data.c       which value a name of data gets
  *   merge.c      what the new execution registered in a container that stays
@@ -166,6 +167,12 @@ int pair_functions_by_place(struct pairing *);
 
 /* Pairs two classes of the transaction and their namespaces.  0, or -1. */
 int pair_classes(struct pairing *, PyObject *old, PyObject *new_);
+
+/* --- bases.c */
+
+/* Once all pairs are known: gives the new classes the bases that their old ones were given at run
+ * time.  0, or -1. */
+int keep_bases(struct pairing *);
 
 /* --- abc.c */
 
