@@ -505,13 +505,29 @@ def test_fields_of_a_named_tuple_that_move(any_python, start, make, names):
 
 
 def test_a_named_tuple_gains_a_field_at_the_end(any_python, start):
-    source = "import typing\nclass Point(typing.NamedTuple):\n    x: int\n    y: int\n%s"
-    target = start(any_python, {"mod.py": source % "",
-                                "app.py": "import mod\npoint = mod.Point(1, 2)\n" + IDLE})
-    target.edit("mod.py", source % "    z: int = 3\n    def sum(self):\n        return self.x + self.y\n")
-    target.reload("mod")
-    assert target.eval("point.x, point.y, point.sum(), type(point) is mod.Point") == (1, 2, 3, True)
-    assert target.eval("mod.Point(1, 2).z") == 3
+    """What was made before is too short for the new class, and keeps one that it fits."""
+    source = ("import collections, typing\nclass Point(typing.NamedTuple):\n    x: int\n    y: int\n%s"
+              "    def sum(self):\n        return %s\n"
+              "Pair = collections.namedtuple('Pair', 'a b%s')\n"
+              "class Named(Pair):\n    __slots__ = ()\n"
+              "class Empty(typing.NamedTuple):\n    %s\n")
+    target = start(any_python, {
+        "mod.py": source % ("", "self.x", "", "pass"),
+        "app.py": "import mod\npoint, pair, named, empty = held = [\n"
+                  "    mod.Point(1, 2), mod.Pair(1, 2), mod.Named(1, 2), mod.Empty()]\n" + IDLE})
+    target.edit("mod.py", source % ("    z: int = 3\n", "self.x + self.y", " c", "x: int = 1"))
+    done = target.attach("mod")
+    assert done.returncode == 5, done
+    assert sorted(held["object"] for held in done.report["remap"]["held"]) == [
+        "mod.Empty", "mod.Named", "mod.Pair", "mod.Point"], done.report
+    assert target.eval("[repr(one) for one in held]") == [
+        "Point(x=1, y=2)", "Pair(a=1, b=2)", "Named(a=1, b=2)", "Empty()"]
+    assert target.eval("[tuple(one) for one in held], point.sum(), point == (1, 2), "
+                       "point._replace(y=5) == (1, 5), dict(point._asdict()), "
+                       "[tuple(one._replace()) for one in held]") == (
+        [(1, 2)] * 3 + [()], 3, True, True, {"x": 1, "y": 2}, [(1, 2)] * 3 + [()])
+    assert target.eval("repr((mod.Point(1, 2), mod.Pair(1, 2, 3), mod.Named(1, 2, 3), mod.Empty()))"
+                       ) == "(Point(x=1, y=2, z=3), Pair(a=1, b=2, c=3), Named(a=1, b=2, c=3), Empty(x=1))"
 
 
 CALLBACK = """import ctypes

@@ -1,7 +1,7 @@
 /* See places.h.
  *
- * A named tuple's fields are numbers of items (Lib/collections/__init__.py): those behind the ones
- * that an instance has only fail.  A field of a structure or union is an offset into memory that
+ * A named tuple's fields are numbers of items, and its methods rely on there being one for each
+ * (Lib/collections/__init__.py).  A field of a structure or union is an offset into memory that
  * was allocated for the class as it was, and nothing checks it against that (Modules/_ctypes/
  * cfield.c, 3.8 to 3.15).  Arrays, pointers and subclasses of it were laid out for it as well. */
 #include "places.h"
@@ -31,15 +31,15 @@ static bool same_text(PyObject *a, PyObject *b)
 static int fields_move(PyTypeObject *old, PyTypeObject *new_)
 {
     PyObject *before = lookup(old, "_fields"), *after = lookup(new_, "_fields");
-    Py_ssize_t n = before && is_tuple(before) ? PyTuple_Size(before) : 0;
 
     if (PyErr_Occurred())
         return -1;
-    if (!n || !after || !is_tuple(after))
+    if (!before || !is_tuple(before) || !after || !is_tuple(after))
         return 0;
-    for (Py_ssize_t i = 0; i < n; i++)
-        if (i >= PyTuple_Size(after) ||
-            !same_text(PyTuple_GetItem(before, i), PyTuple_GetItem(after, i)))
+    if (PyTuple_Size(before) != PyTuple_Size(after))
+        return 1;
+    for (Py_ssize_t i = 0; i < PyTuple_Size(before); i++)
+        if (!same_text(PyTuple_GetItem(before, i), PyTuple_GetItem(after, i)))
             return 1;
     return 0;
 }
