@@ -25,18 +25,19 @@ def run(run_script, python):
 
 ALL_CONTAINERS = """
 world.load_modules()
-def old(): return 1
-def new(): return 2
-kept = new
-containers = world.containers(old)
-before = pyhot.remap({old: new}, dry_run=True)
-world.check(containers, old)
-containers = world.containers(old)  # the check has moved iterators on
-report = pyhot.remap({old: new})
-assert old is new is kept
-assert report["unresolved"] == report["unaccounted"] == 0 and not report["held"], report
-world.check(containers, kept)
-gc.collect()
+for statement in "def %s(): return 1", "class %s: pass":
+    exec(statement % "old")
+    exec(statement % "new")
+    kept = new
+    containers = world.containers(old)
+    pyhot.remap({old: new}, dry_run=True)
+    world.check(containers, old)
+    containers = world.containers(old)  # the check has moved iterators on
+    report = pyhot.remap({old: new})
+    assert old is new is kept
+    assert report["unresolved"] == report["unaccounted"] == 0 and not report["held"], report
+    world.check(containers, kept)
+    gc.collect()
 """
 
 
@@ -195,6 +196,8 @@ def copy(f):
     new.__kwdefaults__ = f.__kwdefaults__
     new.__dict__.update(f.__dict__)
     new.__qualname__, new.__module__, new.__doc__ = f.__qualname__, f.__module__, f.__doc__
+    if sys.version_info >= (3, 14):
+        new.__annotate__ = f.__annotate__
     return new
 
 def functions():

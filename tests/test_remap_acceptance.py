@@ -66,6 +66,8 @@ def copy(f):
     new.__kwdefaults__ = f.__kwdefaults__
     new.__dict__.update(f.__dict__)
     new.__qualname__, new.__module__, new.__doc__ = f.__qualname__, f.__module__, f.__doc__
+    if sys.version_info >= (3, 14):
+        new.__annotate__ = f.__annotate__
     return new
 
 mapping = {f: copy(f) for f in gc.get_objects()

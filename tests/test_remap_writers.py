@@ -1041,6 +1041,14 @@ sys.monitoring.set_events(3, sys.monitoring.events.PY_START)
 remap({})
 sys.monitoring.set_events(3, 0)
 """, "sys.monitoring tool 3"),
+    "filter of lazy imports": ("""
+if not hasattr(sys, "set_lazy_imports_filter"):
+    raise SystemExit(0)
+sys.set_lazy_imports_filter(old)
+report = pyhot.remap({old: new})
+exec("lazy import colorsys", {"__name__": "m"})
+sys.set_lazy_imports_filter(None)
+""", "sys.set_lazy_imports_filter"),
 }
 
 

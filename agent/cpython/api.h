@@ -66,6 +66,7 @@ extern PyObject *PyEval_GetBuiltins(void);
 extern PyObject *PySys_GetObject(const char *);
 extern void *PyModule_GetState(PyObject *);
 extern PyObject *PyImport_GetModuleDict(void);
+extern PyObject *PyImport_GetLazyImportsFilter(void) CPY_WEAK; /* from 3.15 */
 extern PyObject *PyImport_ImportModule(const char *);
 extern PyObject *PyImport_Import(PyObject *);
 extern PyObject *PyImport_ImportModuleLevelObject(PyObject *, PyObject *, PyObject *, PyObject *,

@@ -227,3 +227,14 @@ PyObject *monitoring_callback(int tool, int event)
         Py_DecRef(callback);
     return callback == Py_None ? NULL : callback;
 }
+
+/* --- lazy imports */
+
+PyObject *lazy_imports_filter(void)
+{
+    PyObject *filter = PyImport_GetLazyImportsFilter ? PyImport_GetLazyImportsFilter() : NULL;
+
+    if (filter)
+        Py_DecRef(filter);
+    return filter == Py_None ? NULL : filter;
+}

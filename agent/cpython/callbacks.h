@@ -1,6 +1,6 @@
 /* What C code of the interpreter calls: signal handlers, atexit functions, callbacks of
- * sys.monitoring.  Where no function of the API rewrites them the place is found by its contents
- * and proven by what the API says about it; else it is not returned. */
+ * sys.monitoring, the filter of lazy imports.  Where no function of the API rewrites them the place
+ * is found by its contents and proven by what the API says about it; else it is not returned. */
 #ifndef PYHOT_CPYTHON_CALLBACKS_H
 #define PYHOT_CPYTHON_CALLBACKS_H
 
@@ -29,5 +29,8 @@ PyObject **atexit_field(PyObject *functions, Py_ssize_t n);
  * taking the callback and giving it back. */
 enum { MONITORING_TOOLS = 6, MONITORING_EVENTS = 19 };
 PyObject *monitoring_callback(int tool, int event);
+
+/* What sys.set_lazy_imports_filter (from 3.15) was given, borrowed, or NULL. */
+PyObject *lazy_imports_filter(void);
 
 #endif

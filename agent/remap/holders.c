@@ -152,6 +152,14 @@ static int look_at_monitoring(struct remap *r)
     return 0;
 }
 
+static int look_at_lazy_imports(struct remap *r)
+{
+    PyObject *filter = lazy_imports_filter();
+    ptrdiff_t key = filter ? keys_find(r, filter) : -1;
+
+    return key < 0 ? 0 : add_holder(r, (uint32_t)key, NULL, "sys.set_lazy_imports_filter");
+}
+
 /* Does `function` run `code`, or did it before the commit? */
 static bool runs_code(const struct remap *r, PyObject *function, PyObject *code)
 {
@@ -302,7 +310,8 @@ int holders_scan(struct remap *r)
     if (!any_residual(r))
         return 0;
     if (look_at_signals(r) < 0 || look_at_atexit(r) < 0 || look_at_thread_states(r) < 0 ||
-        look_at_monitoring(r) < 0 || frames_each(r, look_at_call, NULL) < 0)
+        look_at_monitoring(r) < 0 || look_at_lazy_imports(r) < 0 ||
+        frames_each(r, look_at_call, NULL) < 0)
         return -1;
     if (frame_operands_known() && frames_each(r, look_at_exact_operands, NULL) < 0)
         return -1;
