@@ -834,6 +834,39 @@ CLASSES = [
         ''', "import mod\nclass Sub(mod.Old): pass\ns = Sub()", '''
         assert s.who() == "old" and not hasattr(mod, "Old") and mod.New().who() == "new"
         '''),
+    case("type_aliases_and_parameters", '''
+        type X = {{int||str}}
+        type Deep[T] = {{list||dict}}[T, {{||T}}]
+        type Same = list[X]
+        class C:
+            type Y = {{int||str}}
+        def g[T: {{int||str}}](a: T) -> T:
+            return {{1||2}}
+        class G[T: {{int||str}}]:
+            def m(self, a: T) -> T:
+                return {{1||2}}
+        class H(G[int]):
+            pass
+        type S = {{G[int]||G[str]}}
+        ''', '''
+        import mod
+        from mod import X, Deep, S, Same
+        held, table, either = [X, Deep, mod.C.Y], {X: 1}, X | None
+        of, to = mod.G[int], Deep[int]
+        made, parameter, own = of(), mod.G.__type_params__[0], mod.g.__type_params__[0]
+        X.__value__, Same.__value__
+        ''', '''
+        assert held == [mod.X, mod.Deep, mod.C.Y] and held[0] is X and Same is mod.Same
+        assert X.__value__ is str and mod.C.Y.__value__ is str and Same.__value__ == list[X]
+        assert Deep.__value__.__origin__ is dict and to.__origin__ is Deep
+        assert table[mod.X] == 1 and either.__args__[0] is X
+        assert S.__value__.__origin__ is mod.G and S.__value__.__args__ == (str,)
+        assert type(made) is mod.G is of.__origin__ and made.m(1) == mod.g(1) == 2
+        assert mod.H.__orig_bases__[0].__origin__ is mod.G
+        assert parameter is mod.G.__type_params__[0] and parameter.__bound__ is str
+        assert own is mod.g.__type_params__[0] and own.__bound__ is str
+        assert modules["mod"]["kept"] == modules["mod"]["taken"] == [], modules
+        ''', since=(3, 12)),
 ]
 
 DECORATED = [

@@ -267,8 +267,8 @@ int pair_classes(struct pairing *pairing, PyObject *old, PyObject *new_)
     scope.qualname = builtin_attribute(new_, &PyType_Type, "__qualname__");
     if (!scope.qualname)
         return 0;
-    if (pair_members(pairing, old, new_) < 0 || pair_pseudo_members(pairing, old, new_) < 0 ||
-        pair_abc(pairing, old, new_) < 0)
+    if (pair_type_parameters(&scope, old, new_) < 0 || pair_members(pairing, old, new_) < 0 ||
+        pair_pseudo_members(pairing, old, new_) < 0 || pair_abc(pairing, old, new_) < 0)
         status = -1;
     else
         status = pair_class_scope(&scope, old, from);

@@ -1,5 +1,7 @@
 /* What is a definition: a function or class of the transaction, or an object of the standard kinds
  * that holds one; and what such an object wraps. */
+#include <string.h>
+
 #include "data.h"
 #include "pairing.h"
 
@@ -181,6 +183,15 @@ PyObject *wrapped_function(const struct pairing *pairing, PyObject *object, PyOb
     return found || is_type(object) ? found : wrapped_in_dict(pairing, object, name, depth);
 }
 
+/* typing need not be loaded. */
+bool is_type_alias(const PyObject *object)
+{
+    const PyTypeObject *type = type_of(object);
+
+    return !type_has(type, Py_TPFLAGS_HEAPTYPE) &&
+           strcmp(type->tp_name, "typing.TypeAliasType") == 0;
+}
+
 bool may_be_decorated(PyObject *object)
 {
     return !is_type(object) && !is_immutable(object) && type_of(object) != &PyModule_Type;
@@ -190,7 +201,7 @@ bool is_made_as_definition(const struct scope *scope, PyObject *name, PyObject *
 {
     const struct body *body = scope->old ? scope->old : scope->new_;
 
-    if (is_definition(scope->pairing, old))
+    if (is_definition(scope->pairing, old) || is_type_alias(old))
         return true;
     /* If the old source is not known, it has to hold the function. */
     if (!body || !binds_definition(body_binding(body, name)) || !may_be_decorated(old))

@@ -64,7 +64,9 @@ static int pair_functions(const struct scope *scope, PyObject *old, PyObject *ne
     if (keep_state < 0 || pair_cells(scope, old, new_, keep_state) < 0 ||
         pair_tuples(scope, PyFunction_GetDefaults(old), PyFunction_GetDefaults(new_)) < 0)
         return -1;
-    return pair_attributes(scope, old, new_, keep_state);
+    return pair_type_parameters(scope, old, new_) < 0
+               ? -1
+               : pair_attributes(scope, old, new_, keep_state);
 }
 
 static int pair_builtin_attribute(const struct scope *scope, PyObject *old, PyObject *new_,
@@ -127,6 +129,8 @@ int pair_values(const struct scope *scope, PyObject *old, PyObject *new_)
     added = pairing_add(scope->pairing, old, new_);
     if (added <= 0)
         return added;
+    if (is_type_alias(old) && is_type_alias(new_))
+        return pair_type_parameters(scope, old, new_);
     if (type_of(old) == type_of(new_) ||
         remap_get(scope->pairing->remap, (PyObject *)type_of(old)) == (PyObject *)type_of(new_))
         return pair_wrappers(scope, old, new_);

@@ -1,4 +1,5 @@
-/* What functions, and objects that wrap them, hold: closure variables by name, attributes. */
+/* What functions, and objects that wrap them, hold: closure variables by name, attributes; type
+ * parameters. */
 #include "data.h"
 #include "pairing.h"
 
@@ -180,4 +181,53 @@ int pair_attributes(const struct scope *scope, PyObject *old, PyObject *new_, bo
     Py_DecRef(a);
     Py_DecRef(b);
     return status;
+}
+
+/* --- type parameters */
+
+/* New reference to a tuple, or NULL. */
+static PyObject *type_parameters(PyObject *object)
+{
+    PyObject *value =
+        is_heap_class(object) ? dict_get(class_dict(object), "__type_params__") : NULL;
+
+    if (is_type(object))
+        Py_IncRef(value);
+    else
+        value = builtin_attribute(object, type_of(object), "__type_params__");
+    if (value && is_tuple(value))
+        return value;
+    Py_DecRef(value);
+    return NULL;
+}
+
+static bool is_same_parameter(PyObject *old, PyObject *new_)
+{
+    PyObject *a, *b;
+    bool same;
+
+    if (type_of(old) != type_of(new_))
+        return false;
+    a = builtin_attribute(old, type_of(old), "__name__");
+    b = builtin_attribute(new_, type_of(new_), "__name__");
+    same = a && b && is_str(a) && is_str(b) && PyUnicode_Compare(a, b) == 0;
+    Py_DecRef(a);
+    Py_DecRef(b);
+    return same;
+}
+
+int pair_type_parameters(const struct scope *scope, PyObject *old, PyObject *new_)
+{
+    PyObject *a = type_parameters(old), *b = type_parameters(new_);
+    int status = 0;
+
+    for (Py_ssize_t i = 0; a && b && status >= 0 && i < PyTuple_Size(a); i++) {
+        for (Py_ssize_t k = 0; status >= 0 && k < PyTuple_Size(b); k++) {
+            if (is_same_parameter(PyTuple_GetItem(a, i), PyTuple_GetItem(b, k)))
+                status = pairing_add(scope->pairing, PyTuple_GetItem(a, i), PyTuple_GetItem(b, k));
+        }
+    }
+    Py_DecRef(a);
+    Py_DecRef(b);
+    return status < 0 ? -1 : 0;
 }

@@ -111,6 +111,9 @@ bool is_made_as_definition(const struct scope *, PyObject *name, PyObject *old);
  * borrowed as long as nothing changes, or NULL. */
 PyObject *wrapped_function(const struct pairing *, PyObject *object, PyObject *name, int depth);
 
+/* What `type X = ...` makes (3.12+). */
+bool is_type_alias(const PyObject *object);
+
 bool function_is_named(PyObject *function, PyObject *name);
 bool is_lru_cache(PyObject *object);
 
@@ -131,6 +134,9 @@ bool is_callable_link(const struct pairing *, PyObject *object);
  * written into the new one; `keep_state`: also the state of a decorator.  0, or -1. */
 int pair_cells(const struct scope *, PyObject *old, PyObject *new_, bool keep_state);
 int pair_attributes(const struct scope *, PyObject *old, PyObject *new_, bool keep_state);
+
+/* Pairs the type parameters (3.12+) of two functions, classes or aliases, by name.  0, or -1. */
+int pair_type_parameters(const struct scope *, PyObject *old, PyObject *new_);
 
 /* --- replaced.c */
 

@@ -7,8 +7,9 @@ static bool is_from_source(const struct scope *scope, const struct binding *made
                            PyObject *new_)
 {
     if (made->kind == BINDS_FUNCTION)
-        return type_of(old) == &PyFunction_Type && is_ours(scope->pairing, old) &&
-               function_is_named(old, made->name);
+        return is_type_alias(old) ||
+               (type_of(old) == &PyFunction_Type && is_ours(scope->pairing, old) &&
+                function_is_named(old, made->name));
     if (made->kind == BINDS_CLASS)
         return is_type(old) && is_ours(scope->pairing, old);
     if (type_of(old) != type_of(new_))
