@@ -498,6 +498,37 @@ REGISTRIES = [
         assert mod.CONFIG == {"debug": True, "level": 3}, mod.CONFIG
         assert mod.LOADED == ["once", "mark"], mod.LOADED
         '''),
+    case("keys_that_the_source_makes_anew", '''
+        def f():
+            return {{1||2}}
+        class E:
+            def value(self):
+                return {{1||2}}
+        class F(E):
+            pass
+        NAMED = E()
+        TABLE = {E(): f, F(): "x", E(): [], (E, 1): [], (f, NAMED): [], NAMED: []}
+        SEEN = {E(), F(), E(), NAMED, (f, 1)}
+        REGISTRY = {}
+        REGISTRY[E()] = []
+        {{||REGISTRY[F()] = 7}}
+        ''', '''
+        import mod
+        table, seen = mod.TABLE, mod.SEEN
+        keys, held = list(table), set(seen)
+        for value in table.values():
+            if isinstance(value, list):
+                value.append("state")
+        table[mod.E()] = "mine"
+        ''', '''
+        assert table is mod.TABLE and len(table) == 7 and list(table)[:3] == keys[:3], table
+        assert table[keys[0]] is mod.f and table[keys[1]] == "x" and keys[0].value() == 2
+        for key in keys[2], (mod.E, 1), (mod.f, mod.NAMED), mod.NAMED:
+            assert table[key] == ["state"], (key, table)
+        assert seen is mod.SEEN and len(seen) == 5 and (mod.f, 1) in seen and mod.NAMED in seen
+        assert seen - {(mod.f, 1)} < held, (seen, held)
+        assert list(mod.REGISTRY.values()) == [[], 7]
+        '''),
 ]
 
 OBJECTS = [

@@ -152,51 +152,95 @@ static int merge_present(struct pairing *pairing, PyObject *dict, PyObject *key,
     return 0;
 }
 
+/* The keys of a live dict or set, and behind which one the last was found: the source makes them
+ * in one order, before and now. */
+struct live_keys {
+    PyObject *list;
+    Py_ssize_t next;
+};
+
+/* Instances of the modules' own classes that are made for keys are new ones each time: they are
+ * matched in order, as in lists. */
+static bool stands_for(const struct pairing *pairing, PyObject *live, PyObject *new_)
+{
+    if (type_of(new_) == &PyTuple_Type)
+        return type_of(live) == &PyTuple_Type && is_same_entry(pairing, live, new_);
+    return is_plain_key(live) && is_mergeable(pairing, live, new_) &&
+           !remap_get(pairing->remap, live) && !pairing_origin(pairing, live);
+}
+
+/* Which of the keys one of the new execution's is: *live is borrowed, or NULL.  0, or -1. */
+static int match_key(struct pairing *pairing, struct live_keys *keys, PyObject *new_,
+                     PyObject **live)
+{
+    bool instance = is_ours(pairing, (PyObject *)type_of(new_));
+    Py_ssize_t n = PyList_Size(keys->list);
+
+    *live = remap_get(pairing->remap, new_);
+    if (!*live)
+        *live = pairing_origin(pairing, new_);
+    if (*live || (!instance && type_of(new_) != &PyTuple_Type))
+        return 0;
+    for (Py_ssize_t i = 0; i < n && !*live; i++) {
+        Py_ssize_t at = (keys->next + i) % n;
+        PyObject *key = PyList_GetItem(keys->list, at);
+
+        if (!stands_for(pairing, key, new_))
+            continue;
+        *live = key;
+        keys->next = at + 1;
+    }
+    return *live && instance ? merge_keep(pairing, *live, new_, NULL) : 0;
+}
+
 static int merge_dict(struct pairing *pairing, PyObject *old, PyObject *new_, PyObject *literals)
 {
+    struct live_keys keys = {.list = PyDict_Keys(old)};
     PyObject *key, *value;
     Py_ssize_t at = 0;
+    int status = keys.list ? 0 : -1;
 
-    while (PyDict_Next(new_, &at, &key, &value)) {
-        PyObject *origin = pairing_origin(pairing, key);
-        PyObject *live, *name = key;
-        int status;
+    while (status == 0 && PyDict_Next(new_, &at, &key, &value)) {
+        PyObject *name = key, *live;
 
         if (!is_plain_key(key))
             continue;
         live = dict_lookup(old, key);
-        if (!live && origin) {
-            live = dict_lookup(old, origin);
-            name = origin;
+        if (!live) {
+            status = match_key(pairing, &keys, key, &name);
+            live = name ? dict_lookup(old, name) : NULL;
         }
+        if (status < 0)
+            break;
         if (live)
             status = merge_present(pairing, old, name, live, value);
         else if (is_literal(literals, key) && !is_definition(pairing, value))
             status = 0;
         else
             status = pairing_set(pairing, old, key, value);
-        if (status < 0)
-            return -1;
     }
-    return 0;
+    Py_DecRef(keys.list);
+    return status;
 }
 
 static int merge_set(struct pairing *pairing, PyObject *old, PyObject *new_, PyObject *literals)
 {
+    struct live_keys keys = {.list = PySequence_List(old)};
     PyObject *key, *copy = PySequence_List(new_);
-    int status = copy ? 0 : -1;
+    int status = copy && keys.list ? 0 : -1;
 
     for (Py_ssize_t i = 0; status == 0 && i < PyList_Size(copy); i++) {
-        PyObject *origin;
+        PyObject *live;
 
         key = PyList_GetItem(copy, i);
-        origin = pairing_origin(pairing, key);
-        if (!is_plain_key(key) || is_literal(literals, key) || PySet_Contains(old, key) == 1 ||
-            (origin && PySet_Contains(old, origin) == 1))
+        if (!is_plain_key(key) || is_literal(literals, key) || PySet_Contains(old, key) == 1)
             continue;
-        status = pairing_insert(pairing, old, key);
+        status = match_key(pairing, &keys, key, &live);
+        if (status == 0 && (!live || PySet_Contains(old, live) != 1))
+            status = pairing_insert(pairing, old, key);
     }
     Py_DecRef(copy);
+    Py_DecRef(keys.list);
     return status;
 }
 

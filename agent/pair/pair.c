@@ -82,11 +82,12 @@ static int flush_edit(struct pairing *pairing, PyObject *edit)
     if (!value)
         return plan_delete(pairing->plan, container, key);
     value = pairing_final(pairing, value);
-    there = dict_lookup(container, key);
+    there = dict_lookup(container, key); /* it keeps its key: the engine moves it with the rest */
+    if (!there)
+        there = dict_lookup(container, key = pairing_final(pairing, key));
     if (there && remap_get(pairing->remap, there) == value)
         return 0; /* a pair that was found after the edit was queued */
-    /* An entry that is there keeps its key: the engine moves it with the rest. */
-    return plan_set(pairing->plan, container, there ? key : pairing_final(pairing, key), value);
+    return plan_set(pairing->plan, container, key, value);
 }
 
 /* Gives the queued edits to the plan, now that all pairs are known. */
