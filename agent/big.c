@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "cpython/api.h"
+
 enum { SMALL = 32 << 10 }; /* from malloc: below what it ever asks the kernel for */
 
 struct block {
@@ -69,17 +71,22 @@ void big_free(void *array)
         release(block_of(array));
 }
 
-bool big_reserve(void *array, size_t n, size_t *cap, size_t size)
+bool big_double(void *array, size_t *cap, size_t size)
 {
     size_t bigger = *cap ? 2 * *cap : 64;
-    void *moved;
+    void *moved = big_realloc(*(void **)array, bigger * size);
 
-    if (n < *cap)
-        return true;
-    moved = big_realloc(*(void **)array, bigger * size);
     if (!moved)
         return false;
     *(void **)array = moved;
     *cap = bigger;
     return true;
+}
+
+int big_reserve_or_raise(void *array, size_t n, size_t *cap, size_t size)
+{
+    if (big_reserve(array, n, cap, size))
+        return 0;
+    PyErr_NoMemory();
+    return -1;
 }

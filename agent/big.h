@@ -13,8 +13,18 @@
 void *big_realloc(void *array, size_t bytes);
 void big_free(void *array);
 
-/* Makes room for one more item of `size` bytes behind the `n` of an array; `array` is the address
- * of the pointer to it.  False: out of memory, and nothing has changed. */
-bool big_reserve(void *array, size_t n, size_t *cap, size_t size);
+/* Twice the room; see big_reserve. */
+bool big_double(void *array, size_t *cap, size_t size);
+
+/* Makes room for one more item of `size` bytes behind the `n` of an array that has room for *cap;
+ * `array` is the address of the pointer to it.  False: out of memory, and nothing has changed.
+ * Needs no GIL. */
+static inline bool big_reserve(void *array, size_t n, size_t *cap, size_t size)
+{
+    return n < *cap || big_double(array, cap, size);
+}
+
+/* The same, for callers with the GIL: 0, or -1 with MemoryError. */
+int big_reserve_or_raise(void *array, size_t n, size_t *cap, size_t size);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 
+#include "big.h"
 #include "cpython/introspect.h"
 
 enum edit_kind {
@@ -73,7 +74,7 @@ void plan_free(struct plan *plan)
     for (size_t i = 0; i < plan->n_edits; i++)
         edit_clear(&plan->edits[i]);
     Py_DecRef(plan->replaced);
-    free(plan->edits);
+    big_free(plan->edits);
     free(plan);
 }
 
@@ -91,17 +92,9 @@ static int add_edit(struct plan *plan, enum edit_kind kind, PyObject *container,
         PyErr_SetString(PyExc_RuntimeError, "pyhot: edit added to a plan that is resolved");
         return -1;
     }
-    if (plan->n_edits == plan->cap_edits) {
-        size_t cap = plan->cap_edits ? 2 * plan->cap_edits : 64;
-        struct edit *edits = realloc(plan->edits, cap * sizeof *edits);
-
-        if (!edits) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        plan->edits = edits;
-        plan->cap_edits = cap;
-    }
+    if (big_reserve_or_raise(&plan->edits, plan->n_edits, &plan->cap_edits, sizeof *plan->edits) <
+        0)
+        return -1;
     edit = &plan->edits[plan->n_edits++];
     *edit = (struct edit){.kind = kind, .container = container, .key = key, .value = value};
     Py_IncRef(container);

@@ -11,6 +11,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "big.h"
+
 bool read_safely(const void *address, void *to, size_t bytes)
 {
     struct iovec local = {to, bytes}, remote = {(void *)address, bytes};
@@ -75,15 +77,8 @@ struct segments {
 
 static bool add_segment(struct segments *all, struct segment s, const char *file)
 {
-    if (all->n == all->cap) {
-        size_t cap = all->cap ? 2 * all->cap : 64;
-        struct segment *bigger = realloc(all->items, cap * sizeof *bigger);
-
-        if (!bigger)
-            return false;
-        all->items = bigger;
-        all->cap = cap;
-    }
+    if (!big_reserve(&all->items, all->n, &all->cap, sizeof *all->items))
+        return false;
     s.file = strdup(file);
     if (s.file)
         all->items[all->n++] = s;
@@ -120,7 +115,7 @@ static void segments_free(struct segments *all)
 {
     for (size_t i = 0; i < all->n; i++)
         free(all->items[i].file);
-    free(all->items);
+    big_free(all->items);
 }
 
 /* -1: the file system does not tell. */

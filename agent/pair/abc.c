@@ -4,10 +4,8 @@
  * Modules/_abc.c, 3.8 to 3.15: a class's `_abc_impl` is an object of type `_abc._abc_data` that
  * starts with three pointers to sets of weak references, made when first used: the registry, the
  * cache, the negative cache.  `_abc._get_dump` gives copies of them. */
+#include "big.h"
 #include "cpython/introspect.h"
-
-#include <stdlib.h>
-
 #include "pairing.h"
 
 struct abc_data {
@@ -146,16 +144,9 @@ static int collect_abc(PyObject *object, void *arg)
 
     if (!is_heap_class(object) || !PyDict_GetItemWithError(class_dict(object), classes->name))
         return 0;
-    if (classes->n == classes->cap) {
-        size_t cap = classes->cap ? 2 * classes->cap : 64;
-        PyObject **at = realloc(classes->at, cap * sizeof *at);
-
-        if (!at) {
-            classes->failed = true;
-            return 1;
-        }
-        classes->at = at;
-        classes->cap = cap;
+    if (!big_reserve(&classes->at, classes->n, &classes->cap, sizeof *classes->at)) {
+        classes->failed = true;
+        return 1;
     }
     Py_IncRef(object);
     classes->at[classes->n++] = object;
@@ -260,7 +251,7 @@ int refresh_abc(struct pairing *pairing)
         Py_DecRef(result);
         Py_DecRef(classes.at[i]);
     }
-    free(classes.at);
+    big_free(classes.at);
     Py_DecRef(classes.name);
     return status;
 }

@@ -6,6 +6,7 @@
  * new source registers more often than the old one remains. */
 #include <stdlib.h>
 
+#include "big.h"
 #include "cpython/weakref.h"
 #include "data.h"
 
@@ -107,16 +108,9 @@ static int collect_list(PyObject *object, void *arg)
     }
     if (!found)
         return 0;
-    if (search->n == search->cap) {
-        size_t cap = search->cap ? 2 * search->cap : 64;
-        PyObject **lists = realloc(search->lists, cap * sizeof *lists);
-
-        if (!lists) {
-            search->failed = true;
-            return 1;
-        }
-        search->lists = lists;
-        search->cap = cap;
+    if (!big_reserve(&search->lists, search->n, &search->cap, sizeof *search->lists)) {
+        search->failed = true;
+        return 1;
     }
     Py_IncRef(object);
     search->lists[search->n++] = object;
@@ -181,7 +175,7 @@ int doubled_remove(struct pairing *pairing)
             status = remove_repeated(&search, search.lists[i]);
         Py_DecRef(search.lists[i]);
     }
-    free(search.lists);
+    big_free(search.lists);
     pointer_set_clear(&search.made);
     return status;
 }

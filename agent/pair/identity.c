@@ -8,8 +8,7 @@
  * the object that stays. */
 #include "identity.h"
 
-#include <stdlib.h>
-
+#include "big.h"
 #include "cpython/weakref.h"
 #include "data.h"
 
@@ -146,16 +145,9 @@ static int collect(PyObject *object, void *arg)
         return 0;
     if (object == search->pairing->origin || !next_key(search, object, &at, &place, &value))
         return 0;
-    if (search->n == search->cap) {
-        size_t cap = search->cap ? 2 * search->cap : 64;
-        struct container *containers = realloc(search->containers, cap * sizeof *containers);
-
-        if (!containers) {
-            search->failed = true;
-            return 1;
-        }
-        search->containers = containers;
-        search->cap = cap;
+    if (!big_reserve(&search->containers, search->n, &search->cap, sizeof *search->containers)) {
+        search->failed = true;
+        return 1;
     }
     Py_IncRef(object);
     search->containers[search->n++] =
@@ -348,7 +340,7 @@ int identities_follow(struct pairing *pairing)
         status = PySet_Size(search.proven) ? rewrite_all(&search) : 0;
     for (size_t i = 0; i < search.n; i++)
         Py_DecRef(search.containers[i].object);
-    free(search.containers);
+    big_free(search.containers);
     pointer_set_clear(&search.known);
     Py_DecRef(search.proven);
     return status;

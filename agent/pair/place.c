@@ -4,9 +4,9 @@
  * Code objects of the old source are found in its module code by equality, those of the new
  * one by identity.  When the old source is not known, or a function is of a generation before
  * it, the qualified name decides if it is unique. */
-#include <stdlib.h>
 #include <string.h>
 
+#include "big.h"
 #include "data.h"
 #include "pairing.h"
 
@@ -97,16 +97,9 @@ static int collect_function(PyObject *object, void *arg)
 
     if (type_of(object) != &PyFunction_Type || !is_ours(functions->pairing, object))
         return 0;
-    if (functions->n == functions->cap) {
-        size_t cap = functions->cap ? 2 * functions->cap : 256;
-        PyObject **at = realloc(functions->at, cap * sizeof *at);
-
-        if (!at) {
-            functions->failed = true;
-            return 1;
-        }
-        functions->at = at;
-        functions->cap = cap;
+    if (!big_reserve(&functions->at, functions->n, &functions->cap, sizeof *functions->at)) {
+        functions->failed = true;
+        return 1;
     }
     Py_IncRef(object);
     functions->at[functions->n++] = object;
@@ -277,6 +270,6 @@ int pair_functions_by_place(struct pairing *pairing)
     Py_DecRef(functions.by_code);
     for (size_t i = 0; i < functions.n; i++)
         Py_DecRef(functions.at[i]);
-    free(functions.at);
+    big_free(functions.at);
     return status;
 }

@@ -4,28 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "big.h"
 #include "cpython/collector.h"
 #include "cpython/introspect.h"
 #include "remap/remap.h"
 #include "source/initialiser.h"
-
-/* Room for one more in *array: 0, or -1 with MemoryError and the array as it was. */
-static int grow(void *array, size_t n, size_t *cap, size_t size)
-{
-    size_t bigger_cap = *cap ? 2 * *cap : 64;
-    void *bigger;
-
-    if (n < *cap)
-        return 0;
-    bigger = realloc(*(void **)array, bigger_cap * size);
-    if (!bigger) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    *(void **)array = bigger;
-    *cap = bigger_cap;
-    return 0;
-}
 
 /* --- what the execution made */
 
@@ -86,7 +69,8 @@ static int add_birth(struct births *births, PyObject *object, PyObject *module, 
     if (!birth.weak) /* its type has no room for one: cannot be followed */
         return pass_over_error();
     birth.name = PyUnicode_FromFormat("%U.%U", module, name);
-    if (!birth.name || grow(&births->items, births->n, &births->cap, sizeof birth) < 0) {
+    if (!birth.name ||
+        big_reserve_or_raise(&births->items, births->n, &births->cap, sizeof birth) < 0) {
         Py_DecRef(birth.weak);
         Py_DecRef(birth.name);
         return -1;
@@ -156,7 +140,8 @@ static int collect_function(PyObject *object, void *arg)
     for (size_t i = 0; i < functions->births->n_dicts; i++) {
         if (!runs_in(object, functions->births->dicts[i]))
             continue;
-        if (grow(&functions->items, functions->n, &functions->cap, sizeof *functions->items) < 0)
+        if (big_reserve_or_raise(&functions->items, functions->n, &functions->cap,
+                                 sizeof *functions->items) < 0)
             return -1;
         Py_IncRef(object);
         functions->items[functions->n++] = object;
@@ -195,7 +180,7 @@ static int note_functions(struct births *births)
             status = note_function(births, functions.items[i]);
         Py_DecRef(functions.items[i]);
     }
-    free(functions.items);
+    big_free(functions.items);
     pointer_set_clear(&noted);
     return status;
 }
@@ -279,7 +264,7 @@ void births_clear(struct births *births)
         Py_DecRef(births->items[i].name);
         Py_DecRef(births->items[i].old);
     }
-    free(births->items);
+    big_free(births->items);
     free(births->dicts);
     memset(births, 0, sizeof *births);
 }

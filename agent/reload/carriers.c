@@ -2,8 +2,7 @@
  * round, so in turns until a turn finds none. */
 #include "carriers.h"
 
-#include <stdlib.h>
-
+#include "big.h"
 #include "cpython/gc_objects.h"
 #include "cpython/introspect.h"
 #include "remap/remap.h"
@@ -44,16 +43,9 @@ static int collect(PyObject *object, void *arg)
         is_namespace(search->births, object) || find_birth(search->births, object) ||
         !type_of(object)->tp_traverse)
         return 0;
-    if (search->n == search->cap) {
-        size_t cap = search->cap ? 2 * search->cap : 256;
-        PyObject **bigger = realloc(search->made, cap * sizeof *bigger);
-
-        if (!bigger) {
-            search->failed = true;
-            return 1;
-        }
-        search->made = bigger;
-        search->cap = cap;
+    if (!big_reserve(&search->made, search->n, &search->cap, sizeof *search->made)) {
+        search->failed = true;
+        return 1;
     }
     search->made[search->n++] = object;
     return 0;
@@ -102,6 +94,6 @@ int carriers_find(struct pointer_set *carriers, const struct births *births,
     status = status < 0 ? -1 : 1;
     for (int i = 0; i < MAX_TURNS && status > 0; i++)
         status = turn(&search);
-    free(search.made);
+    big_free(search.made);
     return status < 0 ? -1 : 0;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "big.h"
 #include "cpython/gc_objects.h"
 #include "cpython/introspect.h"
 #include "cpython/shared_keys.h"
@@ -37,26 +38,9 @@ struct walk {
     size_t n, cap;
 };
 
-static int grow(void *array, size_t n, size_t *cap, size_t size)
-{
-    size_t bigger_cap = *cap ? 2 * *cap : 1024;
-    void *bigger;
-
-    if (n < *cap)
-        return 0;
-    bigger = realloc(*(void **)array, bigger_cap * size);
-    if (!bigger) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    *(void **)array = bigger;
-    *cap = bigger_cap;
-    return 0;
-}
-
 static int add_word(struct contents *c, PyObject *word)
 {
-    if (grow(&c->words, c->n_words, &c->words_cap, sizeof *c->words) < 0)
+    if (big_reserve_or_raise(&c->words, c->n_words, &c->words_cap, sizeof *c->words) < 0)
         return -1;
     c->words[c->n_words++] = word;
     return 0;
@@ -172,7 +156,7 @@ static int note(struct walk *walk, PyObject *container, PyObject *const *values)
     else
         status = note_set(walk, container);
     record.n = c->n_words - record.first;
-    if (status < 0 || grow(&c->records, c->n, &c->cap, sizeof *c->records) < 0)
+    if (status < 0 || big_reserve_or_raise(&c->records, c->n, &c->cap, sizeof *c->records) < 0)
         return -1;
     c->records[c->n++] = record;
     return 0;
@@ -184,7 +168,8 @@ static int note_class(struct walk *walk, PyObject *class)
     PyObject *const pair[] = {class, ((PyTypeObject *)class)->tp_bases};
 
     for (int i = 0; i < 2; i++) {
-        if (grow(&c->classes, c->n_classes, &c->classes_cap, sizeof *c->classes) < 0 ||
+        if (big_reserve_or_raise(&c->classes, c->n_classes, &c->classes_cap, sizeof *c->classes) <
+                0 ||
             PyList_Append(walk->kept, pair[i]) < 0)
             return -1;
         c->classes[c->n_classes++] = pair[i];
@@ -215,7 +200,7 @@ static int see(PyObject *object, void *arg)
     if (!gc_has_head(object))
         return 0;
     if (pointer_set_add(&walk->contents->seen, object) < 0 ||
-        grow(&walk->queue, walk->n, &walk->cap, sizeof(PyObject *)) < 0)
+        big_reserve_or_raise(&walk->queue, walk->n, &walk->cap, sizeof(PyObject *)) < 0)
         return -1;
     walk->queue[walk->n++] = object;
     return 0;
@@ -271,7 +256,7 @@ struct contents *contents_look(const struct execution *e, PyObject *kept)
         PyErr_NoMemory();
     else if (find_classes(&walk, e) == 0)
         status = walk_all(&walk);
-    free(walk.queue);
+    big_free(walk.queue);
     pointer_set_clear(&walk.classes);
     if (status == 0) {
         qsort(walk.contents->records, walk.contents->n, sizeof(struct record), compare);
@@ -316,9 +301,9 @@ void contents_free(struct contents *c)
 {
     if (!c)
         return;
-    free(c->records);
-    free(c->words);
-    free(c->classes);
+    big_free(c->records);
+    big_free(c->words);
+    big_free(c->classes);
     pointer_set_clear(&c->kept);
     pointer_set_clear(&c->seen);
     free(c);

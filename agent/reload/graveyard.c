@@ -2,8 +2,8 @@
 #include "graveyard.h"
 
 #include <stdbool.h>
-#include <stdlib.h>
 
+#include "big.h"
 #include "remap/remap.h"
 
 /* Strong references in C memory. */
@@ -14,17 +14,8 @@ struct refs {
 
 static int push(struct refs *refs, PyObject *object)
 {
-    if (refs->n == refs->cap) {
-        size_t cap = refs->cap ? 2 * refs->cap : 64;
-        PyObject **items = realloc(refs->items, cap * sizeof *items);
-
-        if (!items) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        refs->items = items;
-        refs->cap = cap;
-    }
+    if (big_reserve_or_raise(&refs->items, refs->n, &refs->cap, sizeof *refs->items) < 0)
+        return -1;
     refs->items[refs->n++] = object;
     Py_IncRef(object);
     return 0;
@@ -34,7 +25,7 @@ static void drop(struct refs *refs)
 {
     for (size_t i = 0; i < refs->n; i++)
         Py_DecRef(refs->items[i]);
-    free(refs->items);
+    big_free(refs->items);
 }
 
 static struct refs kept;

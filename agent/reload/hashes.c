@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "big.h"
 #include "cpython/bytecode.h"
 #include "cpython/dict.h"
 #include "cpython/hash.h"
@@ -129,17 +130,8 @@ static int collect(PyObject *object, void *arg)
 
     if (!has_affected_key(search->classes, object))
         return 0;
-    if (search->n == search->cap) {
-        size_t cap = search->cap ? 2 * search->cap : 64;
-        PyObject **bigger = realloc(search->found, cap * sizeof *bigger);
-
-        if (!bigger) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        search->found = bigger;
-        search->cap = cap;
-    }
+    if (big_reserve_or_raise(&search->found, search->n, &search->cap, sizeof *search->found) < 0)
+        return -1;
     Py_IncRef(object);
     search->found[search->n++] = object;
     return 0;
@@ -389,7 +381,7 @@ static int renew(PyObject *classes)
         status = renew_all(&search, scratch);
     for (size_t i = 0; i < search.n; i++)
         Py_DecRef(search.found[i]);
-    free(search.found);
+    big_free(search.found);
     Py_DecRef(scratch);
     return status;
 }

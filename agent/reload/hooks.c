@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "big.h"
 #include "cpython/introspect.h"
 #include "failure.h"
 #include "fields.h"
@@ -67,17 +68,9 @@ int hook_before(PyObject *module)
 
 static int add_upgrade(struct hooks *hooks, struct upgrade upgrade)
 {
-    if (hooks->n_upgrades == hooks->cap_upgrades) {
-        size_t cap = hooks->cap_upgrades ? 2 * hooks->cap_upgrades : 16;
-        struct upgrade *bigger = realloc(hooks->upgrades, cap * sizeof *bigger);
-
-        if (!bigger) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        hooks->upgrades = bigger;
-        hooks->cap_upgrades = cap;
-    }
+    if (big_reserve_or_raise(&hooks->upgrades, hooks->n_upgrades, &hooks->cap_upgrades,
+                             sizeof *hooks->upgrades) < 0)
+        return -1;
     hooks->upgrades[hooks->n_upgrades++] = upgrade;
     return 0;
 }
@@ -208,8 +201,8 @@ void hooks_free(struct hooks *hooks)
     Py_DecRef(hooks->hashed);
     Py_DecRef(hooks->migrated);
     free(hooks->pasts);
-    free(hooks->upgrades);
-    free(hooks->instances);
+    big_free(hooks->upgrades);
+    big_free(hooks->instances);
     free(hooks);
 }
 
@@ -235,16 +228,10 @@ static int note_instance(PyObject *object, void *arg)
 
     if (!upgrade)
         return 0;
-    if (hooks->n_instances == hooks->cap_instances) {
-        size_t cap = hooks->cap_instances ? 2 * hooks->cap_instances : 256;
-        struct instance *bigger = realloc(hooks->instances, cap * sizeof *bigger);
-
-        if (!bigger) {
-            hooks->failed = true;
-            return -1;
-        }
-        hooks->instances = bigger;
-        hooks->cap_instances = cap;
+    if (!big_reserve(&hooks->instances, hooks->n_instances, &hooks->cap_instances,
+                     sizeof *hooks->instances)) {
+        hooks->failed = true;
+        return -1;
     }
     hooks->instances[hooks->n_instances++] = (struct instance){object, upgrade};
     return 0;

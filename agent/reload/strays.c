@@ -4,8 +4,7 @@
  * afterwards, in its place. */
 #include "strays.h"
 
-#include <stdlib.h>
-
+#include "big.h"
 #include "carriers.h"
 #include "cpython/deque.h"
 #include "cpython/introspect.h"
@@ -40,17 +39,8 @@ static bool is_made(const struct search *search, PyObject *object)
 
 static int add_removal(struct search *search, PyObject *container, PyObject *key, PyObject *value)
 {
-    if (search->n == search->cap) {
-        size_t cap = search->cap ? 2 * search->cap : 64;
-        struct removal *bigger = realloc(search->found, cap * sizeof *bigger);
-
-        if (!bigger) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        search->found = bigger;
-        search->cap = cap;
-    }
+    if (big_reserve_or_raise(&search->found, search->n, &search->cap, sizeof *search->found) < 0)
+        return -1;
     Py_IncRef(container);
     Py_IncRef(key);
     Py_IncRef(value);
@@ -369,7 +359,7 @@ int strays_remove(const struct births *births, const struct contents *contents)
         Py_DecRef(search.found[i].key);
         Py_DecRef(search.found[i].value);
     }
-    free(search.found);
+    big_free(search.found);
     pointer_set_clear(&search.class_dicts);
     pointer_set_clear(&search.carriers);
     return status;

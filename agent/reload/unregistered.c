@@ -1,8 +1,7 @@
 /* Definitions that only a dropped object has (unregistered.h). */
 #include "unregistered.h"
 
-#include <stdlib.h>
-
+#include "big.h"
 #include "cpython/introspect.h"
 
 enum { MAX_OBJECTS = 1 << 16 };
@@ -26,17 +25,8 @@ static int see(PyObject *object, void *arg)
     /* Functions and classes lead to the whole module. */
     if (type_of(object) == &PyFunction_Type || is_type(object) || type_of(object) == &PyModule_Type)
         return 0;
-    if (walk->n == walk->cap) {
-        size_t cap = walk->cap ? 2 * walk->cap : 256;
-        PyObject **bigger = realloc(walk->queue, cap * sizeof *bigger);
-
-        if (!bigger) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        walk->queue = bigger;
-        walk->cap = cap;
-    }
+    if (big_reserve_or_raise(&walk->queue, walk->n, &walk->cap, sizeof *walk->queue) < 0)
+        return -1;
     walk->queue[walk->n++] = object;
     return 0;
 }
@@ -62,7 +52,7 @@ static PyObject *added_in(const struct module_pair *pair, const struct contents 
             pointer_set_has(&walk.seen, value))
             status = PyList_Append(list, name);
     }
-    free(walk.queue);
+    big_free(walk.queue);
     pointer_set_clear(&walk.seen);
     if (status == 0)
         return list;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../big.h"
 #include "../cpython/buffer.h"
 #include "../cpython/introspect.h"
 #include "address_set.h"
@@ -52,21 +53,6 @@ struct search {
     bool failed;
 };
 
-static bool grow(void **array, size_t *cap, size_t n, size_t size)
-{
-    size_t bigger = *cap ? 2 * *cap : 64;
-    void *moved;
-
-    if (n < *cap)
-        return true;
-    moved = realloc(*array, bigger * size);
-    if (!moved)
-        return false;
-    *array = moved;
-    *cap = bigger;
-    return true;
-}
-
 /* --- which objects */
 
 static bool is_array(struct search *s, PyTypeObject *type)
@@ -92,7 +78,7 @@ static bool add_offset(struct search *s, size_t offset)
 {
     struct item *item = &s->item;
 
-    if (!grow((void **)&item->offsets, &item->cap, item->n, sizeof *item->offsets)) {
+    if (!big_reserve(&item->offsets, item->n, &item->cap, sizeof *item->offsets)) {
         s->failed = true;
         return false;
     }
@@ -186,7 +172,7 @@ static bool add_word(struct search *s, char *address, uint32_t key)
     struct arrays *a = s->remap->arrays;
     int added = address_set_add(&s->words, (uintptr_t)address);
 
-    if (added < 0 || !grow((void **)&a->words, &a->cap, a->n, sizeof *a->words))
+    if (added < 0 || !big_reserve(&a->words, a->n, &a->cap, sizeof *a->words))
         return false;
     if (added)
         a->words[a->n++] = (struct word){address, key};
@@ -376,7 +362,7 @@ int arrays_scan(struct remap *r)
         return pass_over_error();
     status = reachable_each(r, look_at, &s);
     address_set_free(&s.words);
-    free(s.item.offsets);
+    big_free(s.item.offsets);
     if (s.failed && !PyErr_Occurred())
         PyErr_NoMemory();
     return status < 0 ? -1 : account(r);
@@ -385,7 +371,7 @@ int arrays_scan(struct remap *r)
 void arrays_close(struct remap *r)
 {
     if (r->arrays)
-        free(r->arrays->words);
+        big_free(r->arrays->words);
     free(r->arrays);
 }
 

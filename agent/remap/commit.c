@@ -40,17 +40,8 @@ static uint64_t now_ns(void)
 
 static int push_edge(struct remap *r, const struct edge *e)
 {
-    if (r->n_edges == r->cap_edges) {
-        size_t cap = r->cap_edges ? 2 * r->cap_edges : 4096;
-        struct edge *edges = big_realloc(r->edges, cap * sizeof *edges);
-
-        if (!edges) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        r->edges = edges;
-        r->cap_edges = cap;
-    }
+    if (big_reserve_or_raise(&r->edges, r->n_edges, &r->cap_edges, sizeof *r->edges) < 0)
+        return -1;
     r->edges[r->n_edges++] = *e;
     return 0;
 }

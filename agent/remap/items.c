@@ -45,17 +45,8 @@ static bool locate(PyObject *container, uintptr_t **words, size_t *n)
 
 static int push(struct items *t, uintptr_t *word, uint32_t key)
 {
-    if (t->n == t->cap) {
-        size_t cap = t->cap ? 2 * t->cap : 256;
-        struct item *items = big_realloc(t->items, cap * sizeof *items);
-
-        if (!items) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        t->items = items;
-        t->cap = cap;
-    }
+    if (big_reserve_or_raise(&t->items, t->n, &t->cap, sizeof *t->items) < 0)
+        return -1;
     t->items[t->n++] = (struct item){.word = word, .key = key};
     return 0;
 }

@@ -114,17 +114,8 @@ static int check_old(PyObject *old, PyObject *new_)
 
 static int append(struct remap *r, PyObject *old, PyObject *new_, bool derived)
 {
-    if (r->n_keys == r->cap_keys) {
-        size_t cap = r->cap_keys ? 2 * r->cap_keys : 256;
-        struct key *keys = big_realloc(r->keys, cap * sizeof *keys);
-
-        if (!keys) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        r->keys = keys;
-        r->cap_keys = cap;
-    }
+    if (big_reserve_or_raise(&r->keys, r->n_keys, &r->cap_keys, sizeof *r->keys) < 0)
+        return -1;
     if (r->n_keys * 2 > r->table->mask && table_grow(r) < 0)
         return -1;
     if (address_set_add(&r->table->values, (uintptr_t)new_) < 0) {

@@ -1,7 +1,6 @@
 #include "reachable.h"
 
-#include <stdlib.h>
-
+#include "../big.h"
 #include "../cpython/gc_objects.h"
 #include "address_set.h"
 #include "frames.h"
@@ -34,15 +33,8 @@ static bool is_unlisted(PyObject *o)
 
 static bool push(struct reachable *w, PyObject *o)
 {
-    if (w->n_todo == w->cap_todo) {
-        size_t cap = w->cap_todo ? 2 * w->cap_todo : 256;
-        PyObject **bigger = realloc(w->todo, cap * sizeof *bigger);
-
-        if (!bigger)
-            return false;
-        w->todo = bigger;
-        w->cap_todo = cap;
-    }
+    if (!big_reserve(&w->todo, w->n_todo, &w->cap_todo, sizeof *w->todo))
+        return false;
     w->todo[w->n_todo++] = o;
     return true;
 }
@@ -88,6 +80,6 @@ int reachable_each(struct remap *r, int (*visit)(struct reachable *, PyObject *,
     if (w.failed && !PyErr_Occurred())
         PyErr_NoMemory();
     address_set_free(&w.seen);
-    free(w.todo);
+    big_free(w.todo);
     return result;
 }

@@ -36,15 +36,8 @@ static bool push_edge(struct scan *s, uint32_t key)
 {
     struct edges *edges = s->edges;
 
-    if (edges->n == edges->cap) {
-        size_t cap = edges->cap ? 2 * edges->cap : 4096;
-        struct edge *items = big_realloc(edges->items, cap * sizeof *items);
-
-        if (!items)
-            return false;
-        edges->items = items;
-        edges->cap = cap;
-    }
+    if (!big_reserve(&edges->items, edges->n, &edges->cap, sizeof *edges->items))
+        return false;
     edges->items[edges->n++] = (struct edge){.referrer = s->referrer, .key = key, .visits = 1};
     s->last_edge[key] = edges->n;
     return true;
@@ -97,15 +90,8 @@ static bool remember(struct scan *s, PyObject *o)
 
     if (added <= 0)
         return added == 0;
-    if (s->n_todo == s->cap_todo) {
-        size_t cap = s->cap_todo ? 2 * s->cap_todo : 1024;
-        PyObject **todo = big_realloc(s->todo, cap * sizeof *todo);
-
-        if (!todo)
-            return false;
-        s->todo = todo;
-        s->cap_todo = cap;
-    }
+    if (!big_reserve(&s->todo, s->n_todo, &s->cap_todo, sizeof *s->todo))
+        return false;
     s->todo[s->n_todo++] = o;
     return true;
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "big.h"
 #include "cpython/introspect.h"
 
 struct reader {
@@ -33,16 +34,9 @@ static ptrdiff_t new_node(struct reader *reader, enum display_kind kind, size_t 
 {
     struct display *display = reader->display;
 
-    if (display->n == reader->cap) {
-        size_t cap = reader->cap ? 2 * reader->cap : 64;
-        struct display_node *bigger = realloc(display->nodes, cap * sizeof *bigger);
-
-        if (!bigger) {
-            no_memory(reader);
-            return -1;
-        }
-        display->nodes = bigger;
-        reader->cap = cap;
+    if (!big_reserve(&display->nodes, display->n, &reader->cap, sizeof *display->nodes)) {
+        no_memory(reader);
+        return -1;
     }
     display->nodes[display->n] = (struct display_node){
         .kind = kind, .first = first, .n = at + 1 - first, .parts = -1, .last = -1, .next = -1};
@@ -326,7 +320,7 @@ int display_read(const struct body *body, const struct binding *binding, struct 
 
 void display_clear(struct display *display)
 {
-    free(display->nodes);
+    big_free(display->nodes);
     Py_DecRef(display->owned);
     memset(display, 0, sizeof *display);
 }
