@@ -147,7 +147,7 @@ def run_until(place, alone=None):
     with Stops() as stops, settings(scheduler_locking="on" if alone else "off",
                                     follow_fork_mode="parent"):
         try:
-            shown = gdb.execute("continue", to_string=True)
+            shown = resume("continue")
         finally:
             hit = place.hit
             place.delete()
@@ -156,12 +156,44 @@ def run_until(place, alone=None):
     return hit, stops
 
 
+LATE = []  # not empty: what runs was not asked for by a command that runs
+
+
 def told_late(function):
     """For what happens when no command runs: gdb would show an error as a Python one."""
+    LATE.append(function)
     try:
         function()
     except gdb.GdbError as error:
         gdb.write("%s\n" % error, gdb.STDERR)
+    finally:
+        LATE.pop()
+
+
+def machine_interface():
+    """The name of the one that gdb was started with; None: its user types."""
+    with open("/proc/self/cmdline", errors="replace") as file:
+        words = iter(file.read().split("\0"))
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option == "--args":
+            break
+        if option.startswith("-") and "interpreter".startswith(option.lstrip("-") or "-"):
+            name = value if equals else next(words, "")
+            return name if name.startswith("mi") else None
+    return None
+
+
+def resume(command):
+    """Executes a command that lets threads run; what it printed.
+
+    Where that is said in the machine interface stands the token of the command that runs.  When
+    none does, gdb 14 to 16 take what was in their memory for it (mi_interp::current_token,
+    gdb/mi/mi-interp.h) and crash; so one runs then."""
+    name = machine_interface() if LATE else None
+    if name:
+        command = 'interpreter-exec %s "-interpreter-exec console \\"%s\\""' % (name, command)
+    return gdb.execute(command, to_string=True)
 
 
 # ---- The pyhot that we work for ----
@@ -524,7 +556,7 @@ class NonStop:
             for thread in self.stopped.values():
                 if thread.is_valid() and thread.is_stopped():
                     thread.switch()
-                    gdb.execute("continue &", to_string=True)
+                    resume("continue &")
 
 
 @contextlib.contextmanager
