@@ -834,6 +834,44 @@ CLASSES = [
         ''', "import mod\nclass Sub(mod.Old): pass\ns = Sub()", '''
         assert s.who() == "old" and not hasattr(mod, "Old") and mod.New().who() == "new"
         '''),
+    case("classes_with_a_base_that_is_made_anew", '''
+        import collections, typing
+        def f():
+            return {{1||2}}
+        class P(collections.namedtuple("P", "x y")):
+            def own(self):
+                return {{1||2}}
+        class Q(typing.NamedTuple("Q", [("x", int)])):
+            def own(self):
+                return {{1||2}}
+        class R(P):
+            def own(self):
+                return super().own()
+        def base():
+            class I(int):
+                pass
+            return I
+        class J(base()):
+            def own(self):
+                return {{1||2}}
+        ''', '''
+        import mod
+        p, q, r, j, bare = mod.P(1, 2), mod.Q(5), mod.R(3, 4), mod.J(10 ** 30), mod.P(8, 9)
+        for one in p, q, r, j:
+            one.f, one.z = mod.f, [1]
+        q.__dict__
+        table = {p: 1, r: 2, j: 3}
+        ''', '''
+        for one in p, q, r, j, bare:
+            assert one.own() == 2 and type(one) is getattr(mod, type(one).__name__), one
+        for one in p, q, r, j:
+            assert vars(one) == {"f": mod.f, "z": [1]} and one.f() == 2, vars(one)
+        assert repr(p) == "P(x=1, y=2)" and p._replace(x=7) == (7, 2) and bare.__dict__ == {}
+        assert table == {(1, 2): 1, (3, 4): 2, 10 ** 30: 3} and table[p] == 1
+        p.new = bare.new = 1
+        del r.z
+        assert vars(p)["new"] == 1 and vars(bare) == {"new": 1} and "z" not in vars(r)
+        '''),
     case("type_aliases_and_parameters", '''
         type X = {{int||str}}
         type Deep[T] = {{list||dict}}[T, {{||T}}]

@@ -105,14 +105,16 @@ static int setter_agrees(PyObject *o, const struct key *k)
     return agrees;
 }
 
-/* To 3.11 the setter refuses subclasses of int, tuple and bytes that have a __dict__,
- * whatever the layout.  Their dict is an ordinary one, found from the end of the object, so
- * nothing depends on the class but its layout.  (Where attributes are kept in an array, as
- * from 3.11 on in objects of fixed size, it would not do.) */
+/* To 3.11 the setter refuses subclasses of int, tuple and bytes that have a __dict__, whatever the
+ * layout; in all versions it refuses those whose base in Python was made anew, as the named tuple
+ * that `class P(namedtuple(...))` adds to.  Nothing depends on their class but its layout, if
+ * attributes are in a dict: to 3.11 it is found from the end of the object, from 3.12 on before
+ * its start, where 3.12 may have an array by class (_PyObject_InitializeDict, Objects/dictobject.c)
+ * until instance_dict has been asked.  (Objects of fixed size have such arrays from 3.11 on.) */
 static bool can_store(PyTypeObject *old, PyTypeObject *new_)
 {
-    return cpython_minor() <= 11 && old->tp_itemsize && old->tp_dictoffset < 0 &&
-           !type_has(old, Py_TPFLAGS_TYPE_SUBCLASS) && type_layout_equal(old, new_);
+    return old->tp_itemsize && old->tp_dictoffset < 0 && !type_has(old, Py_TPFLAGS_TYPE_SUBCLASS) &&
+           type_layout_equal(old, new_);
 }
 
 static int fate_of(struct remap *r, PyObject *o, const struct key *k, enum fate *fate)
@@ -418,9 +420,18 @@ static ptrdiff_t instance_resolve(struct remap *r, struct edge *e)
 static int change_class(struct remap *r, const struct edge *e, PyObject *from, PyObject *to)
 {
     struct instances *s = r->instances;
+    PyObject *dict;
 
     if (s->fates[e->key] != FATE_STORE_CLASS)
         return set_class(e->referrer, to);
+    if (cpython_minor() == 12) {
+        dict = instance_dict(e->referrer);
+        if (!dict) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        Py_DecRef(dict);
+    }
     Py_IncRef(to);
     e->referrer->ob_type = (PyTypeObject *)to;
     Py_DecRef(from); /* the key's own reference keeps it */
