@@ -219,10 +219,11 @@ static PyObject *mapped(const struct remap *r, PyObject *value)
     return i < 0 ? value : r->keys[i].new_;
 }
 
-/* The slot `name` of the type, NULL if it has none. */
+/* The slot `name` of the type, NULL if it has none.  A __dict__ may have keys of any type; looking
+ * such a one up would call its __hash__. */
 static PyObject *slot_descr(PyTypeObject *type, PyObject *name)
 {
-    PyObject *descr = _PyType_Lookup(type, name);
+    PyObject *descr = type_of(name) == &PyUnicode_Type ? _PyType_Lookup(type, name) : NULL;
 
     return descr && type_of(descr) == &PyMemberDescr_Type ? descr : NULL;
 }
@@ -235,12 +236,14 @@ static bool has_dict(const PyTypeObject *type)
 /* An attribute that the new class has no place for: said, as it is lost with the object. */
 static int lost(struct remap *r, PyObject *old, PyObject *name)
 {
-    const char *text = PyUnicode_AsUTF8(name);
+    const char *text = is_str(name) ? PyUnicode_AsUTF8(name) : type_of(name)->tp_name;
     ptrdiff_t key = keys_find(r, (PyObject *)type_of(old));
     char where[200];
 
-    if (!text)
+    if (!text && pass_over_error() < 0)
         return -1;
+    if (!text) /* surrogates */
+        text = "(no text)";
     if (key < 0)
         return 0;
     snprintf(where, sizeof where, "attribute '%.100s' of a migrated instance is dropped", text);
@@ -336,7 +339,7 @@ static bool dict_splits(const struct migration *m, PyObject *dict)
     if (!has_dict(type_of(m->new_)))
         return true;
     while (PyDict_Next(dict, &pos, &name, &value))
-        if (is_str(name) && slot_descr(type_of(m->new_), name))
+        if (slot_descr(type_of(m->new_), name))
             return true;
     return false;
 }
