@@ -1052,6 +1052,29 @@ DECORATED = [
         assert earth.weight == 100 and earth is mod.Planet.EARTH
         assert high is mod.Level.HIGH and high == 3 and list(table) == [mod.Level(3)]
         '''),
+    case("decorated_function_that_moves_with_its_decorator", {"one.py": '''
+        {{from two import Deco, f||class Deco:
+            def __init__(self, fn):
+                self.fn = fn
+            def __call__(self, *args):
+                return self.fn(*args)
+        @Deco
+        def f(x):
+            return x, 2
+        }}''', "two.py": '''
+        {{class Deco:
+            def __init__(self, fn):
+                self.fn = fn
+            def __call__(self, *args):
+                return self.fn(*args)
+        @Deco
+        def f(x):
+            return x, 1
+        ||}}def g():
+            return {{1||2}}
+        '''}, "import one, two; from two import f; f(1)", '''
+        assert one.f is f and f(1) == (1, 2), f(1)
+        '''),
 ]
 
 REPLACED = [

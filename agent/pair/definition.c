@@ -197,6 +197,20 @@ bool may_be_decorated(PyObject *object)
     return !is_type(object) && !is_immutable(object) && type_of(object) != &PyModule_Type;
 }
 
+/* Was the name imported before, from a module of the transaction whose source made `old`, as a
+ * definition? */
+static bool is_made_elsewhere(const struct pairing *pairing, PyObject *name, PyObject *old)
+{
+    for (size_t i = 0; i < pairing->n; i++) {
+        const struct module_pair *module = &pairing->modules[i];
+
+        if (module->old_code && dict_lookup(module->old_dict, name) == old &&
+            binds_definition(body_binding(&pairing->old_bodies[i], name)))
+            return true;
+    }
+    return false;
+}
+
 bool is_made_as_definition(const struct scope *scope, PyObject *name, PyObject *old)
 {
     const struct body *body = scope->old ? scope->old : scope->new_;
@@ -204,7 +218,9 @@ bool is_made_as_definition(const struct scope *scope, PyObject *name, PyObject *
     if (is_definition(scope->pairing, old) || is_type_alias(old))
         return true;
     /* If the old source is not known, it has to hold the function. */
-    if (!body || !binds_definition(body_binding(body, name)) || !may_be_decorated(old))
+    if (!body || !may_be_decorated(old))
         return false;
+    if (!binds_definition(body_binding(body, name)))
+        return scope->old && !scope->cls && is_made_elsewhere(scope->pairing, name, old);
     return scope->old || wrapped_function(scope->pairing, old, name, 0);
 }
