@@ -872,6 +872,30 @@ CLASSES = [
         del r.z
         assert vars(p)["new"] == 1 and vars(bare) == {"new": 1} and "z" not in vars(r)
         '''),
+    case("class_that_goes_and_has_a_twin", '''
+        class Base:
+            def who(self):
+                return "base"
+        {{class Gone(Base):
+            def me(self):
+                return super().who(), 1
+            def plain(self):
+                return 1
+        class Child(Gone):
+            pass
+        ||}}class Stays(Base):
+            def me(self):
+                return super().who(), {{1||2}}
+            def plain(self):
+                return {{1||2}}
+        ''', '''
+        import mod
+        gone, stays, child, method = mod.Gone(), mod.Stays(), mod.Child(), mod.Gone.me
+        ''', '''
+        assert stays.me() == ("base", 2) and gone.plain() == 1
+        assert gone.me() == child.me() == method(gone) == ("base", 1), gone.me()
+        assert type(gone).__name__ == "Gone" and mod.Stays.__subclasses__() == []
+        '''),
     case("type_aliases_and_parameters", '''
         type X = {{int||str}}
         type Deep[T] = {{list||dict}}[T, {{||T}}]

@@ -47,8 +47,22 @@ static int pair_cell(const struct scope *scope, PyObject *cell, PyObject *old, P
                : merge_keep(scope->pairing, old, new_, NULL);
 }
 
+static bool has_name_of(PyObject *old, PyObject *new_)
+{
+    PyObject *a = builtin_attribute(old, &PyType_Type, "__qualname__");
+    PyObject *b = builtin_attribute(new_, &PyType_Type, "__qualname__");
+    bool same = a && b && PyUnicode_Compare(a, b) == 0;
+
+    Py_DecRef(a);
+    Py_DecRef(b);
+    return same;
+}
+
+/* The class that a method was written in, where a decorator has put another in its place. */
 static int pair_class_cell(const struct scope *scope, PyObject *old, PyObject *new_)
 {
+    if (is_type(old) && is_type(new_) && !has_name_of(old, new_))
+        return 0;
     return is_definition(scope->pairing, old) && is_definition(scope->pairing, new_)
                ? pair_values(scope, old, new_)
                : 0;

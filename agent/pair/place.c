@@ -155,12 +155,36 @@ static bool place_ends_in(PyObject *place, PyObject *name)
     return ends;
 }
 
-/* By the old source: a place whose code is the function's.  Borrowed, or NULL. */
-static PyObject *new_code_by_source(const struct places *places, PyObject *code, PyObject *name)
+/* The qualified name of the function's code, or NULL.  To 3.10 it is the function's, which
+ * functools.wraps sets to another one. */
+static PyObject *own_place(PyObject *function)
 {
-    PyObject *place, *list;
-    Py_ssize_t at = 0;
+    PyObject *place = PyObject_GetAttrString(PyFunction_GetCode(function), "co_qualname");
 
+    if (!place) {
+        drop_error();
+        place = builtin_attribute(function, &PyFunction_Type, "__qualname__");
+    }
+    if (place && is_str(place))
+        return place;
+    Py_DecRef(place);
+    return NULL;
+}
+
+/* By the old source: the place whose code is the function's.  Another function may have the same
+ * code, so its own place comes first, even if nothing stands there now.  Borrowed, or NULL. */
+static PyObject *new_code_by_source(const struct places *places, PyObject *code, PyObject *name,
+                                    PyObject *own)
+{
+    PyObject *place, *list = own ? dict_lookup(places->old, own) : NULL;
+    Py_ssize_t at = list ? code_index(list, code) : -1;
+
+    if (at >= 0) {
+        PyObject *there = dict_lookup(places->new_, own);
+
+        return there ? code_for(list, there, at) : NULL;
+    }
+    at = 0;
     while (PyDict_Next(places->old, &at, &place, &list)) {
         PyObject *there;
         Py_ssize_t index;
@@ -176,20 +200,12 @@ static PyObject *new_code_by_source(const struct places *places, PyObject *code,
 }
 
 /* By the qualified name, if there is one place of that name: borrowed, or NULL. */
-static PyObject *new_code_by_name(const struct places *places, PyObject *function, PyObject *name)
+static PyObject *new_code_by_name(const struct places *places, PyObject *name, PyObject *own)
 {
-    PyObject *code = PyFunction_GetCode(function), *place, *list = NULL;
+    PyObject *list = NULL;
 
-    if (str_is(name, "<lambda>"))
-        return NULL;
-    place = PyObject_GetAttrString(code, "co_qualname"); /* from 3.11 */
-    if (!place) {
-        drop_error();
-        place = builtin_attribute(function, &PyFunction_Type, "__qualname__");
-    }
-    if (place && is_str(place) && place_ends_in(place, name))
-        list = dict_lookup(places->new_, place);
-    Py_DecRef(place);
+    if (own && !str_is(name, "<lambda>") && place_ends_in(own, name))
+        list = dict_lookup(places->new_, own);
     return list && PyList_Size(list) == 1 ? PyList_GetItem(list, 0) : NULL;
 }
 
@@ -210,7 +226,7 @@ static int pair_function_by_place(struct pairing *pairing, const struct function
     struct module_pair *module = pairing_module(pairing, function);
     size_t i = (size_t)(module - pairing->modules);
     struct scope scope = {.pairing = pairing, .module = module};
-    PyObject *code = PyFunction_GetCode(function), *name, *new_code;
+    PyObject *code = PyFunction_GetCode(function), *name, *own, *new_code;
     int status;
 
     if (is_new(module, function) || remap_get(pairing->remap, function))
@@ -219,15 +235,17 @@ static int pair_function_by_place(struct pairing *pairing, const struct function
     name = code_attribute(code, "co_name");
     if (!name)
         return -1;
+    own = own_place(function);
     if (!new_code)
-        new_code = new_code_by_source(&pairing->places[i], code, name);
+        new_code = new_code_by_source(&pairing->places[i], code, name, own);
     if (!new_code)
-        new_code = new_code_by_name(&pairing->places[i], function, name);
+        new_code = new_code_by_name(&pairing->places[i], name, own);
     /* A class of that name now is no function. */
     status = new_code && !code_is_namespace(new_code)
                  ? pair_place(&scope, functions, function, new_code)
                  : 0;
     Py_DecRef(name);
+    Py_DecRef(own);
     return status;
 }
 
