@@ -9,8 +9,10 @@ import harness
 
 WORLD = """
 import collections, ctypes, functools, gc, os, sys, weakref
-import pyhot
+sys.path.insert(0, %r)
+import pyhot, snapshot
 
+snapshots = snapshot.Snapshot()
 def old(): return "old"
 def new(): return "new"
 class Old:
@@ -57,29 +59,16 @@ mapping = {old: new, Old: New, Slots: MoreSlots, Plain: Slotted, Base: Base2, ma
 everything = [old, new, Old, New, Slots, MoreSlots, Plain, Slotted, Base, Base2, *made]
 classes = [float, dict, Base, Base2, Derived, Mixed, Only, Leaf]
 
-def shape(x, seen):
-    "Identities, as deep as it goes; in a text, which refers to nothing."
-    if id(x) in seen:
-        return "(again)"
-    seen.add(id(x))
-    text = "%x %x " % (id(x), id(type(x)))
-    if isinstance(x, (list, tuple, set, frozenset, collections.deque)):
-        return text + "[%s]" % ", ".join(shape(y, seen) for y in x)
-    if isinstance(x, (dict, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)):
-        return text + "{%s}" % ", ".join(shape(k, seen) + shape(v, seen) for k, v in x.items())
-    if isinstance(x, weakref.ref):
-        return text + "%x" % id(x())
-    return text
-
 def state():
-    return [shape(world, set()), shape(everything, set()), [list(map(id, c.__mro__ + c.__bases__)) for c in classes],
+    return [snapshots.take(world, everything, classes, suspended, mapping),
+            [list(map(id, c.__mro__ + c.__bases__)) for c in classes],
             [sorted(map(id, c.__subclasses__())) for c in classes],
-            hasattr(Derived, "__len__"), hasattr(Leaf, "__iter__"), bool(made[1]), sorted(vars(made[5])),
-            shape(made[5].f, set()), shape(made[5].g, set()), len(made[6]),
-            [shape(x, set()) for x in world["code"]()], shape(world["closure"](), set()),
-            shape(vars(made[0]), set()), shape(made[4].a, set()), gc.isenabled(),
-            [sys.getrefcount(x) for x in everything]]
-"""
+            hasattr(Derived, "__len__"), hasattr(Leaf, "__iter__"), bool(made[1]), len(made[6]),
+            gc.isenabled()]
+
+def differences(before, after):
+    return [snapshot.differences(before[0], after[0]), *zip(before[1:], after[1:])]
+""" % os.path.join(os.path.dirname(os.path.abspath(__file__)), "remap_world")
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -93,16 +82,17 @@ def test_out_of_memory(python, tmp_path, dry_run):
     output = harness.run_script(python, first + WORLD + """
 agent = ctypes.PyDLL(pyhot.__file__)
 pyhot.remap(mapping, dry_run=True)  # what is done once in a process
+before = state()
 
 def attempt(n):
     "Does it take at least n allocations?"
-    before = state()
     agent.pyhot_fail_allocation(n)
     try:
         report = pyhot.remap(mapping, dry_run=%r)
     except MemoryError:
         assert agent.pyhot_fail_allocation(0)
-        assert state() == before, (n, before, state())
+        after = state()
+        assert after == before, (n, differences(before, after))
     else:
         print("done", n, report["references_rewritten"], report["unresolved"])
         if not agent.pyhot_fail_allocation(0):
@@ -161,6 +151,7 @@ library.fail.argtypes = [ctypes.c_long, ctypes.c_long]
 library.stop.restype = ctypes.c_long
 del world["nested"][10:]
 pyhot.remap(mapping, dry_run=True)  # what is done once in a process
+before = state()
 
 def all_new():
     return (world["list"][0] is world["partial"].func is new and type(made[0]) is New
@@ -170,7 +161,6 @@ def all_new():
 
 def attempt(first, last):
     "Were there as many allocations as that?"
-    before = state()
     report = error = None
     library.fail(first, last)
     try:
@@ -180,7 +170,7 @@ def attempt(first, last):
     count = library.stop()
     if report is None:
         after = state()
-        assert after == before, [pair for pair in zip(before, after) if pair[0] != pair[1]]
+        assert after == before, differences(before, after)
     else:
         assert all_new(), report
     return count >= first
