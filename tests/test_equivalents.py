@@ -872,6 +872,14 @@ CLASSES = [
         del r.z
         assert vars(p)["new"] == 1 and vars(bare) == {"new": 1} and "z" not in vars(r)
         '''),
+    case("lambda_that_moves_and_changes", '''
+        {{one = lambda x: (x, 1)
+        ||}}pair = [lambda: 101, lambda: 102]
+        {{||one = lambda x: (x, 2)}}
+        ''', "import mod; one, (a, b) = mod.one, mod.pair", '''
+        assert (one(1), a(), b()) == ((1, 2), 101, 102)
+        assert one is mod.one and [a, b] == mod.pair
+        '''),
     case("class_that_goes_and_has_a_twin", '''
         class Base:
             def who(self):

@@ -1,9 +1,9 @@
 /* Which code object is which, among several of one name in one place of the source: lambdas,
  * functions called `_`.
  *
- * As many as before are one with each other in order, unless statements changed places; otherwise
- * what did not change is the same program, and what did change lies beside that, or takes the same
- * parameters. */
+ * As many as before, with the same parameters, are one with each other in order, unless statements
+ * changed places; otherwise what did not change is the same program, and what did change lies
+ * beside that, or takes the same parameters. */
 #include "data.h"
 #include "pairing.h"
 
@@ -103,6 +103,8 @@ static Py_ssize_t index_of_changed(PyObject *old, PyObject *new_, Py_ssize_t ind
     Py_ssize_t at = beside_same(old, new_, index), alike;
 
     found = at >= 0 && at < PyList_Size(new_) ? PyList_GetItem(new_, at) : NULL;
+    if (found && code_index(old, found) >= 0)
+        found = NULL; /* that one only moved */
     if (found && same_parameters(code, found))
         return at;
     alike = nth_alike(new_, old, code, count_alike(old, index, new_, code));
@@ -142,11 +144,22 @@ static Py_ssize_t index_if_moved(PyObject *old, PyObject *new_, Py_ssize_t index
     return there;
 }
 
+/* Are there as many as before, each with the parameters of the one at its place? */
+static bool are_in_order(PyObject *old, PyObject *new_)
+{
+    Py_ssize_t n = PyList_Size(old);
+    bool in_order = n == PyList_Size(new_);
+
+    for (Py_ssize_t i = 0; in_order && i < n; i++)
+        in_order = same_parameters(PyList_GetItem(old, i), PyList_GetItem(new_, i));
+    return in_order;
+}
+
 PyObject *code_for(PyObject *old, PyObject *new_, Py_ssize_t index)
 {
     Py_ssize_t same;
 
-    if (PyList_Size(old) == PyList_Size(new_))
+    if (are_in_order(old, new_))
         return PyList_GetItem(new_, index_if_moved(old, new_, index));
     same = code_index(new_, PyList_GetItem(old, index));
     if (same < 0)
