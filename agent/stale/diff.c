@@ -173,23 +173,22 @@ static int compare_binding(const struct body *body, const struct body *other, Py
                            PyObject *name, bool added, struct comparison *comparison)
 {
     const struct binding *binding = body_binding(body, name);
-    bool both = body_binds(other, name);
-    int same = both ? body_same(other, body, name) : 0;
     const char *kind = binding_kind(binding, PyUnicode_GetLength(prefix) == 0);
-    PyObject *qualname;
-    int result = 0;
+    bool both = body_binds(other, name);
+    PyObject *qualname = binding_qualname(binding, prefix);
+    int same = -1, result = -1;
 
-    if (same)
-        return same < 0 ? -1 : 0;
-    qualname = binding_qualname(binding, prefix);
-    if (!qualname)
-        return -1;
-    if (!is_reported(comparison, qualname))
+    /* A definition that was found to differ is not compared once more. */
+    if (qualname)
+        same = is_reported(comparison, qualname) ? 1 : both ? body_same(other, body, name) : 0;
+    if (same == 0)
         result = changes_add(comparison, qualname,
                              both    ? "changed"
                              : added ? "added"
                                      : "removed",
                              kind);
+    else if (same == 1)
+        result = 0;
     Py_DecRef(qualname);
     return result;
 }
