@@ -529,6 +529,33 @@ REGISTRIES = [
         assert seen - {(mod.f, 1)} < held, (seen, held)
         assert list(mod.REGISTRY.values()) == [[], 7]
         '''),
+    case("context_variables", '''
+        import contextvars
+        VAR = contextvars.ContextVar("VAR", default={{1||2}})
+        KEEP = contextvars.ContextVar("KEEP", default=1)
+        NEVER = contextvars.ContextVar("NEVER", default={{1||2}})
+        SETS = contextvars.ContextVar("SETS", default={{1||2}})
+        SETS.set({{5||6}})
+        def f():
+            return {{1||2}}, VAR.get(), KEEP.get()
+        ''', '''
+        import contextvars, mod
+        token, keep = mod.VAR.set(7), mod.KEEP.set(8)
+        context, variable, table = contextvars.copy_context(), mod.VAR, {mod.VAR: 1}
+        ''', '''
+        now = contextvars.copy_context()
+        assert now[mod.VAR] == context[mod.VAR] == mod.VAR.get() == 7 and variable is mod.VAR
+        assert context.run(mod.f) == mod.f() == (2, 7, 8) and table == {mod.VAR: 1}
+        assert {v.name for v in now} == {"KEEP", "SETS", "VAR"}, list(now)
+        assert mod.NEVER.get() == 2 and mod.SETS.get() == 6
+        again = mod.VAR.set(9)
+        assert mod.VAR.get() == 9 and len(contextvars.copy_context()) == len(now)
+        mod.VAR.reset(again)
+        assert mod.VAR.get() == 7
+        mod.VAR.reset(token)
+        assert mod.VAR.get() == 2
+        mod.KEEP.reset(keep)
+        '''),
 ]
 
 OBJECTS = [

@@ -14,4 +14,11 @@ struct context_var {
     Py_hash_t hash;
 };
 
+/* A context finds a variable by the hash that it was given when it was made (Python/hamt.c).  With
+ * that of `from`, `to` is found where it takes the place of `from`. */
+static inline void context_var_set_hash(PyObject *to, const PyObject *from)
+{
+    ((struct context_var *)to)->hash = ((const struct context_var *)from)->hash;
+}
+
 #endif

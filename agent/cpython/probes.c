@@ -188,20 +188,24 @@ static bool try_weakrefs(size_t shift)
 
 static bool try_context_variables(size_t shift)
 {
-    PyObject *default_ = PyList_New(0), *variable = NULL, *got = NULL, *name = NULL;
+    PyObject *default_ = PyList_New(0), *variable = NULL, *got = NULL, *name = NULL, *token, *done;
     struct context_var v;
     bool ok = false;
 
     name = PyUnicode_FromString("pyhot_sample");
     if (default_ && name)
         variable = PyObject_CallFunctionObjArgs((PyObject *)&PyContextVar_Type, name, NULL);
-    got = variable ? PyObject_CallMethod(variable, "set", "O", default_) : NULL;
-    Py_DecRef(got); /* a token; what was set dies with the thread's context of ours */
-    got = got ? PyObject_CallMethod(variable, "get", NULL) : NULL;
+    token = variable ? PyObject_CallMethod(variable, "set", "O", default_) : NULL;
+    got = token ? PyObject_CallMethod(variable, "get", NULL) : NULL;
     if (got)
         ok = copy(variable, shift, &v, sizeof v) && v.name == name && v.default_ == NULL &&
              (v.cached == NULL || v.cached == default_) && v.hash == PyObject_Hash(variable);
     PyErr_Clear();
+    done = token ? PyObject_CallMethod(variable, "reset", "O", token) : NULL; /* leave nothing */
+    ok = ok && done;
+    PyErr_Clear();
+    Py_DecRef(done);
+    Py_DecRef(token);
     Py_DecRef(got);
     Py_DecRef(variable);
     Py_DecRef(name);

@@ -1,5 +1,6 @@
 /* Data policy: state stays, constants and changed initialisers arrive. */
 #include "data.h"
+#include "cpython/contextvar.h"
 #include "literal.h"
 
 #include <string.h>
@@ -287,6 +288,27 @@ int data_keep(const struct scope *scope, PyObject *name, PyObject *old, PyObject
     return status;
 }
 
+static bool is_context_variable(PyObject *object)
+{
+    return type_of(object) == &PyContextVar_Type;
+}
+
+/* Contexts keep the values that were set, under the new variable: unless the new execution has
+ * set one for it as well. */
+static int take_context_variable(struct pairing *pairing, PyObject *old, PyObject *new_)
+{
+    PyObject *nothing = PyList_New(0);
+    PyObject *value = nothing ? PyObject_CallMethod(new_, "get", "O", nothing) : NULL;
+    bool is_set = value != nothing;
+    int added = value ? pairing_add(pairing, old, new_) : -1;
+
+    if (added == 1 && !is_set)
+        context_var_set_hash(new_, old);
+    Py_DecRef(value);
+    Py_DecRef(nothing);
+    return added;
+}
+
 int data_take(const struct scope *scope, PyObject *name, PyObject *old, PyObject *new_)
 {
     const struct body *body = scope->old ? scope->old : scope->new_;
@@ -297,5 +319,7 @@ int data_take(const struct scope *scope, PyObject *name, PyObject *old, PyObject
         !is_listed(scope->pairing->options->new_names, scope, name) &&
         literal_note(scope, name, old, new_) < 0)
         return -1;
+    if (is_context_variable(old) && is_context_variable(new_))
+        return take_context_variable(scope->pairing, old, new_);
     return pairing_add(scope->pairing, old, new_);
 }
