@@ -279,6 +279,7 @@ REFORMED = [
     "if len('x'):\n    x = 1\nelse:\n    import string\n",
     "class C:\n    if len('x'):\n        x = 1\n    else:\n        def m(self): pass\n",
     "import os\ndef clean(names): del names['clean'], names['os']\nclean(globals())\n",
+    "class A: pass\nN = 1\nOLD = {name: globals().pop(name) for name in ('A', 'N')}\n",
     "import sys, types\nclass Module(types.ModuleType): pass\nnew = Module(__name__)\n"
     "vars(new).update(vars(sys.modules[__name__]))\nsys.modules[__name__] = new\n"
     "del new.new, new.types\n",
@@ -383,6 +384,24 @@ for number, (old, new) in enumerate(edits):
     if python.minor == (3, 11):
         seen = [[]] * len(seen)     # where a `try` ends is not told
     assert [ast.literal_eval(line) for line in output.splitlines()] == seen
+
+
+def test_names_that_the_module_takes_away_are_not_new(python, run_script):
+    """As `ast` does with deprecated names, which its __getattr__ gives; with what has changed in truth."""
+    output = run_script(python, PRELUDE + r'''
+sys.dont_write_bytecode = True
+use = "def f(): return 1\n"
+sources = ["class A: pass\nN = 1\nOLD = {n: globals().pop(n) for n in ('A', 'N')}\n",
+           "def take(d, n): return d.pop(n)\nclass A: pass\nOLD = take(globals(), 'A')\n",
+           "class A: pass\ndel globals()['A']\n", "globals().update(x=1)\n"]
+for number, source in enumerate(sources):
+    name = "takes%d" % number
+    write(name, source + use, 1e9)
+    importlib.import_module(name)
+    write(name, source + "def new(): pass\n" + use.replace("1", "2"), 1e9 + 60)
+    print([change[0] for change in changes(name)[2]])
+''')
+    assert output.splitlines() == ["['f']"] * 3 + ["['f', 'new']"]
 
 
 @pytest.mark.parametrize("setting", ["plain", "PYTHONOPTIMIZE", "PYTHONPYCACHEPREFIX"])

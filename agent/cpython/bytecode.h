@@ -21,6 +21,7 @@ enum op_kind {
     OP_LOAD_ATTR, /* also LOAD_METHOD */
     OP_STORE_ATTR,
     OP_STORE_SUBSCR,
+    OP_DELETE_SUBSCR,
     OP_LOAD_CONST,
     OP_LOAD_SMALL_INT, /* 3.14+: the argument is the value */
     OP_IMPORT_NAME,

@@ -23,7 +23,8 @@ struct live {
     PyObject *disk_codes;     /* set: all code in `disk` */
     PyObject *searched;       /* a list of codes, borrowed, and where the next is likely */
     Py_ssize_t next;
-    bool set_at_run_time; /* any name of the module may have been */
+    bool set_at_run_time;   /* any name of the module may have been */
+    bool taken_at_run_time; /* any name of the module may have been taken away */
 };
 
 /* --- functions */
@@ -205,30 +206,82 @@ static bool is_deleted(const struct body *body, PyObject *name)
     return false;
 }
 
-/* Does any function of the source assign to the name, as a global or as an attribute? */
-static int is_assigned(struct live *live, PyObject *name)
+static bool assigns(const struct instruction *in, PyObject *name)
+{
+    return (in->kind == OP_STORE_NAME || in->kind == OP_STORE_ATTR || in->kind == OP_DELETE_NAME) &&
+           in->name && PyUnicode_Compare(in->name, name) == 0;
+}
+
+static bool hands_out_names(const struct instruction *in, PyObject *unused)
+{
+    (void)unused;
+    return in->kind == OP_LOAD_NAME && in->name &&
+           (str_is(in->name, "globals") || str_is(in->name, "vars") || str_is(in->name, "locals"));
+}
+
+static bool takes_items(const struct instruction *in, PyObject *unused)
+{
+    (void)unused;
+    return in->kind == OP_DELETE_SUBSCR ||
+           (in->kind == OP_LOAD_ATTR && in->name &&
+            (str_is(in->name, "pop") || str_is(in->name, "popitem") || str_is(in->name, "clear") ||
+             str_is(in->name, "__delitem__")));
+}
+
+/* 1 if an instruction of the code does it. */
+static int does(PyObject *code, bool (*is_it)(const struct instruction *, PyObject *),
+                PyObject *arg)
+{
+    struct bytecode decoded;
+    bool found = false;
+
+    if (bytecode_decode(code, &decoded) < 0)
+        return -1;
+    for (size_t i = 0; !found && i < decoded.n; i++)
+        found = is_it(&decoded.at[i], arg);
+    bytecode_clear(&decoded);
+    return found;
+}
+
+enum which { FUNCTIONS, ANONYMOUS, ALL };
+
+/* 1 if any code of the source does it, apart from that of the module itself. */
+static int any_does(struct live *live, enum which which,
+                    bool (*is_it)(const struct instruction *, PyObject *), PyObject *arg)
 {
     PyObject *key, *codes;
     Py_ssize_t position = 0;
+    int result = 0;
 
-    while (PyDict_Next(live->new_.by_name, &position, &key, &codes)) {
-        for (Py_ssize_t k = 0; k < PyList_Size(codes); k++) {
-            struct bytecode code;
-            bool found = false;
-            if (!stale_is_function(PyList_GetItem(codes, k)))
-                continue;
-            if (bytecode_decode(PyList_GetItem(codes, k), &code) < 0)
-                return -1;
-            for (size_t i = 0; !found && i < code.n; i++)
-                found = (code.at[i].kind == OP_STORE_NAME || code.at[i].kind == OP_STORE_ATTR ||
-                         code.at[i].kind == OP_DELETE_NAME) &&
-                        code.at[i].name && PyUnicode_Compare(code.at[i].name, name) == 0;
-            bytecode_clear(&code);
-            if (found)
-                return 1;
+    while (result == 0 && PyDict_Next(live->new_.by_name, &position, &key, &codes)) {
+        if (which == ANONYMOUS && !stale_is_anonymous(key))
+            continue;
+        for (Py_ssize_t k = 0; result == 0 && k < PyList_Size(codes); k++) {
+            PyObject *code = PyList_GetItem(codes, k);
+            result = which == FUNCTIONS ? stale_is_function(code) : 1;
+            if (result == 1)
+                result = does(code, is_it, arg);
         }
     }
-    return 0;
+    return result;
+}
+
+/* Does the body, or a comprehension, hand the module's namespace to others, who may set names
+ * there?  If the source takes items out of anything, they may take names away too. */
+static int find_gifts(struct live *live)
+{
+    int result = does(live->disk, hands_out_names, NULL);
+
+    if (result == 0)
+        result = any_does(live, ANONYMOUS, hands_out_names, NULL);
+    if (result != 1)
+        return result;
+    live->set_at_run_time = true;
+    result = does(live->disk, takes_items, NULL);
+    if (result == 0)
+        result = any_does(live, ALL, takes_items, NULL);
+    live->taken_at_run_time = result == 1;
+    return result;
 }
 
 static bool is_plain_constant(PyObject *value)
@@ -270,7 +323,8 @@ static int has_other_constant(struct live *live, const struct body *body,
     if (differs == 1)
         differs = is_unconditional(body, binding);
     if (differs == 1) {
-        int assigned = is_assigned(live, binding->name);
+        /* By a function, as a global or as an attribute. */
+        int assigned = any_does(live, FUNCTIONS, assigns, binding->name);
         differs = assigned < 0 ? -1 : !assigned;
     }
     return differs;
@@ -278,9 +332,10 @@ static int has_other_constant(struct live *live, const struct body *body,
 
 /* 1: the name should be there, and is not.  What a class body binds may be taken away by a
  * decorator or a metaclass, all but functions. */
-static int is_missing(const struct body *body, const struct binding *binding, bool module)
+static int is_missing(struct live *live, const struct body *body, const struct binding *binding,
+                      bool module)
 {
-    if (!module && binding->kind != BINDS_FUNCTION)
+    if (module ? live->taken_at_run_time : binding->kind != BINDS_FUNCTION)
         return 0;
     if (is_deleted(body, binding->name))
         return 0;
@@ -309,25 +364,13 @@ static bool is_doubtful(const struct binding *binding)
     return binding->kind == BINDS_CONSTANT && doubtful;
 }
 
-/* Does the body hand its namespace to others, who may take names away? */
-static bool gives_away_names(const struct body *body)
-{
-    for (size_t i = 0; i < body->code.n; i++) {
-        const struct instruction *in = &body->code.at[i];
-        if (in->kind == OP_LOAD_NAME && in->name &&
-            (str_is(in->name, "globals") || str_is(in->name, "vars") || str_is(in->name, "locals")))
-            return true;
-    }
-    return false;
-}
-
 static int compare_name(struct live *live, const struct body *body, const struct binding *binding,
                         PyObject *namespace, PyObject *prefix)
 {
     bool module = PyUnicode_GetLength(prefix) == 0;
     PyObject *value = dict_lookup(namespace, binding->name);
-    int differs =
-        value ? has_other_constant(live, body, binding, value) : is_missing(body, binding, module);
+    int differs = value ? has_other_constant(live, body, binding, value)
+                        : is_missing(live, body, binding, module);
 
     if (differs == 1) {
         PyObject *name = binding_qualname(binding, prefix);
@@ -346,8 +389,6 @@ static int compare_names(struct live *live, PyObject *code, PyObject *namespace,
 
     if (body_read(code, &body) < 0)
         return -1;
-    if (code == live->disk)
-        live->set_at_run_time |= gives_away_names(&body);
     int result = 0;
     for (size_t i = 0; result == 0 && i < body.n; i++) {
         const struct binding *binding = &body.bindings[i];
@@ -438,6 +479,8 @@ int stale_compare_live(PyObject *module, PyObject *disk, struct comparison *comp
         result = read_functions(&live);
     if (result == 0)
         result = compare_functions(&live);
+    if (result == 0 && find_gifts(&live) < 0)
+        result = -1;
     if (result == 0)
         result = compare_all_names(&live);
     if (result == 0)
