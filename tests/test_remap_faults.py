@@ -33,6 +33,11 @@ class Plain:
     def __init__(self): self.f, self.g = old, Old
 class Slotted:
     __slots__ = "f", "__dict__"
+class Low: __slots__ = "p",
+class High(Low): __slots__ = "q",
+class Low2: __slots__ = "p",
+class High2(Low2): __slots__ = "q",
+class Last(High): __slots__ = "r",
 class Key:
     def __hash__(self): return 1
 
@@ -55,9 +60,9 @@ world = {
              weakref.WeakValueDictionary(a=old, b=Old)],
     "code": lambda x=old, *, y=Old: (x, y), "closure": (lambda c: lambda: c)(old),
 }
-mapping = {old: new, Old: New, Slots: MoreSlots, Plain: Slotted, Base: Base2, made[2]: made[3]}
-everything = [old, new, Old, New, Slots, MoreSlots, Plain, Slotted, Base, Base2, *made]
-classes = [float, dict, Base, Base2, Derived, Mixed, Only, Leaf]
+mapping = {old: new, Old: New, Slots: MoreSlots, Plain: Slotted, Base: Base2, Low: Low2, High: High2, made[2]: made[3]}
+everything = [old, new, Old, New, Slots, MoreSlots, Plain, Slotted, Base, Base2, Low, Low2, High, High2, *made]
+classes = [float, dict, Base, Base2, Derived, Mixed, Only, Leaf, Low, Low2, High, High2, Last]
 
 def state():
     return [snapshots.take(world, everything, classes, suspended, mapping),
@@ -157,6 +162,7 @@ def all_new():
     return (world["list"][0] is world["partial"].func is new and type(made[0]) is New
             and type(made[4]) is MoreSlots and type(made[5]) is Slotted
             and made[5].f is new and made[5].g is New and Derived.__bases__ == (Base2,)
+            and Last.__bases__ == (High2,) and Last.__mro__[2] is Low2
             and Mixed.__mro__[1] is Only.__mro__[1] is Leaf.__mro__[2] is Base2)
 
 def attempt(first, last):

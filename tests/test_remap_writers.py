@@ -262,6 +262,57 @@ assert low.who() == ["low", "mid", "patched"]
 """)
 
 case("""
+# bases whose layout CPython takes for another one
+class Low: __slots__ = "p",
+class High(Low): __slots__ = "q",
+class Error(Exception): __slots__ = "e",
+class Worse(Error): __slots__ = "w",
+class Weak: __slots__ = "a", "__weakref__"
+class Dict: __slots__ = "a", "__dict__"
+class Mixin: __slots__ = ()
+class Apart: __slots__ = "q",
+def again(c, *bases, names="", **more):
+    return type(c)(c.__name__, bases or c.__bases__, dict(__slots__=names or c.__slots__, new=1, **more))
+mapping = {c: again(c) for c in (Low, Error, Weak, Dict, Mixin)}
+mapping[High], mapping[Worse] = again(High, mapping[Low]), again(Worse, mapping[Error])
+mapping[Apart] = again(Apart, names=("longer", "q"))
+
+class OfHigh(Mixin, High): __slots__ = "z",
+class OfWorse(Worse): pass
+class OfWeak(Weak): __slots__ = "z",
+class OfDict(Dict): pass
+class Last(OfHigh): pass
+class OfApart(Apart): pass
+high, worse, weak, of_dict, last = objects = OfHigh(), OfWorse(5), OfWeak(), OfDict(), Last()
+for o in objects:
+    for name in "pqewaz":
+        if hasattr(type(o), name) or hasattr(o, "__dict__"):
+            setattr(o, name, name)
+ref = weakref.ref(weak)
+mros = [[c.__name__ for c in type(o).__mro__] for o in objects]
+dicts = [sorted(getattr(o, "__dict__", ())) for o in objects]
+with_mixin = OfHigh.__bases__, OfHigh.__base__
+
+report = remap(mapping, unresolved=3)  # of OfApart: tp_base, bases, MRO
+assert "cannot be rewritten" in report["held"][0]["where"] and report["unaccounted"] == 0, report
+assert not hasattr(OfApart, "new")
+assert (OfHigh.__bases__, OfHigh.__base__) == with_mixin and with_mixin[1] is High
+assert [[c.__name__ for c in type(o).__mro__] for o in objects] == mros
+assert OfHigh in High.__subclasses__() and OfWorse in Worse.__subclasses__()
+assert [sorted(getattr(o, "__dict__", ())) for o in objects] == dicts
+for o in objects:
+    assert o.new == 1 and isinstance(o, type(o).__base__)
+    for name in "pqewaz":
+        assert getattr(o, name, name) == name
+assert worse.args == (5,) and ref() is weak
+class Made(OfHigh): __slots__ = "more",
+Made().p = Made().more = 1
+objects = high = worse = weak = of_dict = last = o = None
+gc.collect()
+assert ref() is None
+""")
+
+case("""
 # bases and subclasses replaced together
 class Root:
     pass

@@ -3,6 +3,10 @@
 #include "descr.h"
 #include "introspect.h"
 
+/* The collector's head, and from 3.11 on Py_TPFLAGS_INLINE_VALUES (3.13), MANAGED_WEAKREF (3.12)
+ * and MANAGED_DICT; Include/object.h.  Before, no type has the last three. */
+enum { LAYOUT_FLAGS = Py_TPFLAGS_HAVE_GC | 1 << 2 | 1 << 3 | 1 << 4 };
+
 /* subtype_dealloc of Objects/typeobject.c, as a class has it that every process has. */
 static destructor python_dealloc(void)
 {
@@ -83,35 +87,9 @@ bool type_layout_equal(PyTypeObject *a, PyTypeObject *b)
         if (!type_is_python(a) || !type_is_python(b) || a->tp_basicsize != b->tp_basicsize ||
             a->tp_itemsize != b->tp_itemsize || a->tp_dictoffset != b->tp_dictoffset ||
             a->tp_weaklistoffset != b->tp_weaklistoffset || a->tp_free != b->tp_free ||
-            type_has(a, Py_TPFLAGS_HAVE_GC) != type_has(b, Py_TPFLAGS_HAVE_GC) ||
-            !same_members(a, b))
+            ((a->tp_flags ^ b->tp_flags) & LAYOUT_FLAGS) || !same_members(a, b))
             return false;
         a = a->tp_base;
         b = b->tp_base;
     }
-}
-
-/* Is all that the class adds to its base where same_slots_added expects it: the dict, the
- * weak references, the slots, in this order? */
-static bool plain_layout(const PyTypeObject *type)
-{
-    Py_ssize_t size = type->tp_base->tp_basicsize;
-
-    if (type->tp_dictoffset == size)
-        size += (Py_ssize_t)sizeof(PyObject *);
-    if (type->tp_weaklistoffset == size)
-        size += (Py_ssize_t)sizeof(PyObject *);
-    return size + (Py_ssize_t)(count_members(type->tp_dict) * sizeof(PyObject *)) ==
-           type->tp_basicsize;
-}
-
-bool type_assignable(PyTypeObject *a, PyTypeObject *b)
-{
-    if (!type_layout_equal(a, b))
-        return false;
-    while (adds_nothing(a))
-        a = a->tp_base;
-    while (adds_nothing(b))
-        b = b->tp_base;
-    return a == b || (a->tp_base == b->tp_base && plain_layout(a) && plain_layout(b));
 }

@@ -1,5 +1,6 @@
-/* Which classes have the same layout of instances, as the setters of `__class__` and `__bases__`
- * ask (Objects/typeobject.c, 3.8 to 3.15).  GIL held; no exception is set. */
+/* Which classes have the same layout of instances.  The setters of `__class__` and `__bases__` ask
+ * less precisely (compatible_for_assignment of Objects/typeobject.c, 3.8 to 3.15).  GIL held; no
+ * exception is set. */
 #ifndef PYHOT_CPYTHON_TYPE_LAYOUT_H
 #define PYHOT_CPYTHON_TYPE_LAYOUT_H
 
@@ -13,10 +14,5 @@ bool type_is_python(const PyTypeObject *type);
 /* Have their instances the same layout: the same base in C, and the same slots at the same
  * offsets? */
 bool type_layout_equal(PyTypeObject *a, PyTypeObject *b);
-
-/* ... and will CPython see that, in the setters of `__class__` and `__bases__`?  It does not
- * compare all layouts that are equal.  Never true where it refuses (compatible_for_assignment
- * and same_slots_added, Objects/typeobject.c). */
-bool type_assignable(PyTypeObject *a, PyTypeObject *b);
 
 #endif

@@ -82,7 +82,7 @@ static bool can_have_bases(const struct remap *r, PyTypeObject *type)
         const struct key *k = types_replaced(r, PyTuple_GetItem(type->tp_bases, i));
 
         if (k && (PyType_IsSubtype((PyTypeObject *)k->new_, type) ||
-                  !type_assignable((PyTypeObject *)k->old, (PyTypeObject *)k->new_) ||
+                  !type_layout_equal((PyTypeObject *)k->old, (PyTypeObject *)k->new_) ||
                   stays_apart((PyTypeObject *)k->old, (PyTypeObject *)k->new_)))
             return false;
     }
@@ -430,10 +430,17 @@ static void forget_dead(struct remap *r)
             PyErr_Clear();
 }
 
-static int set_bases(PyTypeObject *type, PyObject *bases)
+/* The setter compares the layouts of tp_base and of what becomes tp_base, and takes some that are
+ * equal for different ones (same_slots_added of Objects/typeobject.c: slots in two levels of which
+ * both are new, to 3.11 slots beside a `__weakref__`).  type_layout_equal has compared them,
+ * so tp_base is set first; the setter then finds the same class. */
+static int set_bases(const struct remap *r, PyTypeObject *type, PyObject *bases)
 {
     PyObject *setter = builtin_descr(&PyType_Type, "__bases__");
+    const struct key *k = types_replaced(r, (PyObject *)type->tp_base);
 
+    if (k)
+        exchange((PyObject **)&type->tp_base, k->new_);
     int result = setter ? descr_set(setter, (PyObject *)type, bases) : -1;
 
     /* It passes over errors of its own (remove_subclass, update_all_slots). */
@@ -470,7 +477,7 @@ static int bases_commit(struct remap *r)
     for (size_t i = 0; i < b->n_fix && result == 0; i++) {
         PyObject *bases = replaced_bases(r, b->fix[i]->tp_bases);
 
-        result = bases ? set_bases(b->fix[i], bases) : -1;
+        result = bases ? set_bases(r, b->fix[i], bases) : -1;
         Py_DecRef(bases);
     }
     if (result < 0)

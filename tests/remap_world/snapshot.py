@@ -51,7 +51,8 @@ def attributes(o):
 def describe(o):
     # A generator gets a frame object when somebody asks for it.
     refers = sorted(id(x) for x in gc.get_referents(o) if not isinstance(x, types.FrameType))
-    facts = [type(o).__name__, id(type(o)), gc.is_tracked(o),
+    # A collection untracks tuples and dicts.
+    facts = [type(o).__name__, id(type(o)), isinstance(o, (tuple, dict)) or gc.is_tracked(o),
              list(map(id, weakref.getweakrefs(o))),
              sys.version_info >= (3, 9) and gc.is_finalized(o)]
     if issubclass(type(o), type):  # list[int] says that it is one
