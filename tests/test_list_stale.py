@@ -1008,6 +1008,36 @@ coroutine.close()
     assert "__main__.flow_numbers.gi_frame.f_locals['value']" in held, held
 
 
+@pytest.mark.parametrize("again", ["importlib.reload(plain)",
+                                   "del sys.modules['plain'], plain; import plain"])
+def test_old_classes_without_methods_of_their_own(python, run_script, again):
+    """What bases and libraries put into each class is no sign that one was made from the other."""
+    output = run_script(python, PRELUDE + r'''
+write("plain", %r, 1e9)
+import plain
+old = {name: getattr(plain, name) for name in plain.NAMES}
+instance = plain.Pair(1, 2)
+%s
+found = pyhot.stale(objects=True)["objects"]
+print(sorted(o["object"][6:] for o in found if o["kind"] == "class") == sorted(old))
+print([o["held_by"][0]["path"] for o in found if o["object"] == "plain.Pair"])
+''' % ('''
+import collections, dataclasses, enum, functools, typing
+NAMES = ["Attributes", "Colour", "Data", "Empty", "Failure", "Pair", "Protocol", "Slots", "Typed"]
+class Empty: pass
+class Attributes: x = [1]
+class Failure(Exception): pass
+class Slots: __slots__ = ("a",)
+class Colour(enum.Enum): RED = 1
+@dataclasses.dataclass
+class Data: a: int = 1
+Pair = collections.namedtuple("Pair", "a b")
+class Typed(typing.NamedTuple): a: int
+class Protocol(typing.Protocol): x: int
+''', again))
+    assert output.splitlines() == ["True", "[\"__main__.old['Pair']\", '__main__.instance']"]
+
+
 def test_what_only_looks_old(python, run_script):
     """Names used twice, copies, wrappers, classes made anew by a decorator."""
     output = run_script(python, PRELUDE + r'''
@@ -1079,7 +1109,16 @@ other = types.ModuleType(__name__)      # another distribution of the same
 exec(compile("class Twin:\\n    def method(self): pass\\ndef twin(): pass",
              "elsewhere.py", "exec"), vars(other))
 saved_too += [other.Twin, other.twin]
-''')
+
+Point = collections.namedtuple("Place", "x y")
+Place = collections.namedtuple("Place", "x y name")
+
+if sys.version_info >= (3, 10):
+    @dataclasses.dataclass(slots=True, init=False, eq=False)
+    @register_only
+    class Slots:
+        a: int = 1
+'''.replace("@register\n", "def register_only(cls):\n    kept.append(cls)\n    return cls\n\n@register\n"))
     assert output == "[]\n"
 
 

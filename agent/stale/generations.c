@@ -16,6 +16,17 @@ static bool inherits(PyObject *class, PyObject *base)
     return PyType_IsSubtype((PyTypeObject *)class, (PyTypeObject *)base);
 }
 
+/* Is the function of the class's own source, or made for it: the wrapper of a library has a
+ * closure? What bases and libraries put into each of their classes (Enum.__new__, namedtuple's
+ * _make) is not. */
+static bool is_own_method(PyObject *class, PyObject *function, PyObject *other)
+{
+    PyObject *module = dict_get(PyFunction_GetGlobals(function), "__name__");
+
+    return same_text(module, dict_get(class_dict(class), "__module__")) ||
+           (function == other && PyFunction_GetClosure(function));
+}
+
 /* Do two classes have a method's code in common?  Then one was made from the other by a decorator
  * (dataclass(slots=True), attrs, six.add_metaclass), not by executing the source again. */
 static bool share_code(PyObject *a, PyObject *b)
@@ -26,10 +37,26 @@ static bool share_code(PyObject *a, PyObject *b)
     while (PyDict_Next(class_dict(a), &position, &name, &value)) {
         PyObject *other = dict_lookup(class_dict(b), name);
         if (type_of(value) == &PyFunction_Type && other && type_of(other) == &PyFunction_Type &&
-            PyFunction_GetCode(value) == PyFunction_GetCode(other))
+            PyFunction_GetCode(value) == PyFunction_GetCode(other) &&
+            is_own_method(a, value, other))
             return true;
     }
     return false;
+}
+
+/* Two named tuples of one name and with other fields need not be generations of one: a call gives
+ * them their name, not their place in the source. */
+static bool has_other_fields(PyObject *a, PyObject *b)
+{
+    PyObject *x = dict_get(class_dict(a), "_fields"), *y = dict_get(class_dict(b), "_fields");
+    bool other;
+
+    if (!x || !y || type_of(x) != &PyTuple_Type || type_of(y) != &PyTuple_Type)
+        return false;
+    other = PyTuple_Size(x) != PyTuple_Size(y);
+    for (Py_ssize_t i = 0; !other && i < PyTuple_Size(x); i++)
+        other = !same_text(PyTuple_GetItem(x, i), PyTuple_GetItem(y, i));
+    return other;
 }
 
 /* Is it an attribute of the class, as ctypes' types of the other byte order are? */
@@ -86,6 +113,7 @@ static bool is_other_class(PyObject *class, PyObject *value, PyObject *qualname)
     if (!value || value == class || !is_heap_class(value) || inherits(value, class) ||
         inherits(class, value) || share_code(class, value) || is_attribute_of(value, class) ||
         class_is_written_in_c(value) || has_other_source(class, value) ||
+        has_other_fields(class, value) ||
         !same_text(dict_get(class_dict(class), "__module__"),
                    dict_get(class_dict(value), "__module__")))
         return false;
