@@ -10,7 +10,7 @@ import harness
 
 MODULE = """
 builtins.spare(1)  # what runs here is CPython's own
-import functools, registry
+import contextvars, functools, registry
 CACHE = {}
 LIMIT = 1
 def price(): return "old"
@@ -41,6 +41,11 @@ registry.handlers.append(page)
 registry.by_name["page"] = page
 registry.all_of.add(page)
 registry.keep.page = page
+class Plain(registry.Root):
+    def value(self): return "old"
+NAMED = Plain()
+by_key = {NAMED: [], (price, 1): []}
+VARIABLE = contextvars.ContextVar("VARIABLE", default="old")
 builtins.spare(0)
 """
 
@@ -48,6 +53,8 @@ REGISTRY = """
 import functools
 handlers, by_name, all_of = [], {}, set()
 class Keep: pass
+class Root: pass
+class Extra(Root): pass
 keep = Keep()
 class Router:
     def __init__(self): self.routes = {}
@@ -101,13 +108,19 @@ keys = [mod.Key(n) for n in range(5)]
 found, members = {k: i for i, k in enumerate(keys)}, set(keys)
 mod.CACHE["cart"] = cart
 cart.items.append(mod.price)
+mod.Plain.__bases__ = (registry.Extra, registry.Root)
+mod.VARIABLE.set(7)
+for key in mod.by_key:
+    mod.by_key[key].append(1)
 
 def does():
     return [held[0](), cart.total(), sub.total(), line.text(), cart.rate, mod.bound(), held[8](), held[9](),
             held[10](), mod.table[mod.price] is mod.Cart, mod.CACHE == {"cart": cart}, cart.items == [mod.price],
             [found.get(mod.Key(n)) for n in range(5)] == list(range(5)), all(mod.Key(n) in members for n in range(5)),
             mod.router.routes["/a"] is mod.page is registry.by_name["page"], registry.all_of == {mod.page},
-            registry.keep.page is mod.page, registry.handlers == [mod.page], [f() for f in held[12:]] == [1, 2, 3]]
+            registry.keep.page is mod.page, registry.handlers == [mod.page], [f() for f in held[12:]] == [1, 2, 3],
+            mod.Plain.__bases__ == (registry.Extra, registry.Root), mod.VARIABLE.get() == 7,
+            mod.by_key == {mod.NAMED: [1], (mod.price, 1): [1]}]
 
 def state():
     return [[(name, id(value)) for name, value in vars(mod).items()], list(map(id, held)),
@@ -116,7 +129,7 @@ def state():
             [sys.getrefcount(x) for x in held], does(),
             [[(k, id(v)) for k, v in names.items()]
              for names in (registry.by_name, vars(registry.keep), mod.router.routes)],
-            list(map(id, registry.handlers)), list(map(id, registry.all_of))]
+            list(map(id, registry.Extra.__subclasses__())), list(map(id, registry.handlers)), list(map(id, registry.all_of))]
 
 def told(report):
     "What does not differ from run to run."
@@ -136,7 +149,7 @@ def attempt(n, expected):
     library.spare(0)
     if report and report["modules"][0]["result"] == "reloaded":
         assert report["exit"] == 5 or told(report) == expected, (n, told(report), expected)
-        assert does() == ["new"] * 9 + [True] * 10, (n, does(), report)
+        assert does() == ["new"] * 9 + [True] * 13, (n, does(), report)
         assert held[:3] == [mod.price, mod.Cart, mod.Sub] and not hasattr(mod, "gone") and mod.added() == 1
     else:
         assert not report or not report.get("left"), report

@@ -202,11 +202,17 @@ static bool mro_is_plain(PyObject *class)
 /* 1; 0: it cannot have them, as its layout or the MRO does not allow it; -1. */
 static int set_bases(PyObject *class, PyObject *bases)
 {
-    PyObject *setter = mro_is_plain(class) ? builtin_descr(&PyType_Type, "__bases__") : NULL;
+    PyObject *setter;
+    int status;
 
-    if (setter && descr_set(setter, class, bases) == 0)
-        return 1;
-    return pass_over_error();
+    if (!mro_is_plain(class))
+        return 0;
+    setter = builtin_descr(&PyType_Type, "__bases__");
+    status = setter ? descr_set(setter, class, bases) : -1;
+    /* It passes over errors of its own (remove_subclass, update_all_slots). */
+    if (status < 0 && !PyErr_Occurred())
+        PyErr_NoMemory();
+    return PyErr_Occurred() ? pass_over_error() : 1;
 }
 
 static int note(PyObject *list, PyObject *qualname)

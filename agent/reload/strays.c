@@ -213,8 +213,9 @@ static int search_list(struct search *search, PyObject *list)
 static void remove_from_list(const struct search *search, PyObject *list)
 {
     for (Py_ssize_t i = PyList_Size(list) - 1; i >= 0; i--) {
-        if (i < PyList_Size(list) && is_surplus(search, list, i))
-            PyList_SetSlice(list, i, i + 1, NULL);
+        if (i < PyList_Size(list) && is_surplus(search, list, i) &&
+            PyList_SetSlice(list, i, i + 1, NULL) < 0)
+            return;
     }
 }
 
@@ -320,7 +321,8 @@ static void take_out_of_dict(PyObject *dict, PyObject *key, PyObject *value)
         PyDict_DelItem(dict, key);
 }
 
-static void take_out(const struct search *search, const struct removal *removal)
+/* What cannot be taken out is left, and reported, unless memory was short: then -1. */
+static int take_out(const struct search *search, const struct removal *removal)
 {
     PyObject *container = removal->container, *dict;
 
@@ -340,7 +342,7 @@ static void take_out(const struct search *search, const struct removal *removal)
             take_out_of_dict(dict, removal->key, removal->value);
         Py_DecRef(dict);
     }
-    PyErr_Clear(); /* what is left is reported */
+    return pass_over_error();
 }
 
 int strays_remove(const struct births *births, const struct contents *contents)
@@ -354,7 +356,7 @@ int strays_remove(const struct births *births, const struct contents *contents)
         status = heap_visit(search_object, &search);
     for (size_t i = 0; i < search.n; i++) {
         if (status == 0)
-            take_out(&search, &search.found[i]);
+            status = take_out(&search, &search.found[i]);
         Py_DecRef(search.found[i].container);
         Py_DecRef(search.found[i].key);
         Py_DecRef(search.found[i].value);
