@@ -455,6 +455,41 @@ except RuntimeError as error:
                                   "broken unreadable True", "True", ""]
 
 
+def test_odd_files(python, run_script):
+    """Paths that are no UTF-8, no regular files, no paths at all: each has a state, and no other module's
+    is lost by it."""
+    output = run_script(python, PRELUDE + r'''
+import types
+sys.dont_write_bytecode = True
+odd = os.path.join(directory, "a\nb \x1b[31m \udcff")
+os.mkdir(odd)
+sys.path.insert(0, odd)
+for place, name in (odd, "odd"), (directory, "fifo"), (directory, "loop"), (directory, "null"):
+    with open(os.path.join(place, name + ".py"), "w") as file:
+        file.write("X = 1\ndef f(): return 1\n")
+    importlib.import_module(name)
+with open(os.path.join(odd, "odd.py"), "w") as file:
+    file.write("X = 1\ndef f(): return 2\n")
+os.unlink(os.path.join(directory, "fifo.py"))
+os.mkfifo(os.path.join(directory, "fifo.py"))
+os.unlink(os.path.join(directory, "loop.py"))
+os.symlink("loop.py", os.path.join(directory, "loop.py"))
+with open(os.path.join(directory, "null.py"), "w") as file:
+    file.write("\0\n")
+path = types.ModuleType("path")
+path.__file__ = os.path.join(odd, "odd.py") + "\0.py"
+sys.modules["path"] = path
+names = "odd", "fifo", "loop", "null", "path"
+modules = {m["name"]: m for m in pyhot.stale()["modules"]}
+for name in names:
+    print(name, modules[name]["state"], modules[name]["changes"])
+print("is not a regular file" in modules["fifo"]["why"].lower())
+''')
+    assert output.splitlines() == [
+        "odd stale [{'name': 'f', 'change': 'changed', 'kind': 'function'}]", "fifo unreadable []",
+        "loop unreadable []", "null unreadable []", "path unreadable []", "True"]
+
+
 NOISE = "asyncio, concurrent.futures, ctypes, dataclasses, decimal, doctest, email.message, " \
         "http.server, json, logging.handlers, multiprocessing.pool, sqlite3, typing, " \
         "unittest.mock, xml.dom.minidom, xmlrpc.server"

@@ -90,6 +90,11 @@ static int read_file(struct source *source, PyObject *path)
         drop_error();
         return -1;
     }
+    if ((Py_ssize_t)strlen(PyBytes_AsString(bytes)) != PyBytes_Size(bytes)) {
+        Py_DecRef(bytes);
+        errno = ENOENT; /* open would take what is before the null byte for the path */
+        return -1;
+    }
     if (!file_read_before(PyBytes_AsString(bytes), &file, &status)) {
         thread = PyEval_SaveThread();
         status = file_read(PyBytes_AsString(bytes), &file);
@@ -133,7 +138,8 @@ static int read_from_disk(struct source *source)
 
         source->state = SOURCE_UNREADABLE;
         snprintf(source->why, sizeof source->why, "was loaded from %.100s: %s",
-                 name ? name : "a file", strerror(error));
+                 name && *name ? name : "a file",
+                 error == EINVAL ? "It is not a regular file" : strerror(error));
         drop_error();
     }
     return 0;

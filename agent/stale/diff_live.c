@@ -56,21 +56,31 @@ static int find_same(struct live *live, PyObject *codes, PyObject *code, bool *m
     return exists < 0 ? -1 : found;
 }
 
-/* Code made by exec (dataclasses, namedtuple, attrs) is not of the source. */
+/* The path after its last slash.  New reference.  Not by way of UTF-8: what bytes of a path do not
+ * decode to is in the str as lone surrogates. */
+static PyObject *base_name(PyObject *path)
+{
+    Py_ssize_t length = PyUnicode_GetLength(path),
+               slash = PyUnicode_FindChar(path, '/', 0, length, -1);
+
+    return slash < -1 ? NULL : PyUnicode_Substring(path, slash + 1, length);
+}
+
+/* Code made by exec (dataclasses, namedtuple, attrs) is not of the source.  The path may be spelled
+ * differently: `python3 script.py` runs "script.py". */
 static int is_of_file(PyObject *code, PyObject *module_code)
 {
     PyObject *a = PyObject_GetAttrString(code, "co_filename");
     PyObject *b = a ? PyObject_GetAttrString(module_code, "co_filename") : NULL;
-    const char *file = a ? PyUnicode_AsUTF8(a) : NULL, *other = b ? PyUnicode_AsUTF8(b) : NULL;
+    PyObject *x = b ? base_name(a) : NULL, *y = x ? base_name(b) : NULL;
     int result = -1;
 
-    if (file && other) {
-        /* The path may be spelled differently: `python3 script.py` runs "script.py". */
-        const char *base = strrchr(file, '/'), *other_base = strrchr(other, '/');
-        result = *file != '<' && strcmp(base ? base : file, other_base ? other_base : other) == 0;
-    }
+    if (y)
+        result = PyUnicode_FindChar(a, '<', 0, 1, 1) != 0 && PyUnicode_Compare(x, y) == 0;
     Py_DecRef(a);
     Py_DecRef(b);
+    Py_DecRef(x);
+    Py_DecRef(y);
     return result;
 }
 
