@@ -479,15 +479,18 @@ with open(os.path.join(directory, "null.py"), "w") as file:
 path = types.ModuleType("path")
 path.__file__ = os.path.join(odd, "odd.py") + "\0.py"
 sys.modules["path"] = path
+sys.modules["bare"] = types.ModuleType.__new__(types.ModuleType)    # to 3.10 without a __dict__
 names = "odd", "fifo", "loop", "null", "path"
-modules = {m["name"]: m for m in pyhot.stale()["modules"]}
+modules = {m["name"]: m for m in pyhot.stale(objects=True)["modules"]}
 for name in names:
     print(name, modules[name]["state"], modules[name]["changes"])
 print("is not a regular file" in modules["fifo"]["why"].lower())
+pyhot.reload("odd")
+print(sys.modules["odd"].f())
 ''')
     assert output.splitlines() == [
         "odd stale [{'name': 'f', 'change': 'changed', 'kind': 'function'}]", "fifo unreadable []",
-        "loop unreadable []", "null unreadable []", "path unreadable []", "True"]
+        "loop unreadable []", "null unreadable []", "path unreadable []", "True", "2"]
 
 
 NOISE = "asyncio, concurrent.futures, ctypes, dataclasses, decimal, doctest, email.message, " \

@@ -87,6 +87,11 @@ bool is_plain_key(PyObject *key)
            type == &PyCode_Type || key == Py_None;
 }
 
+bool is_module(PyObject *object)
+{
+    return PyType_IsSubtype(type_of(object), &PyModule_Type) && PyModule_GetDict(object);
+}
+
 PyObject *class_dict(PyObject *cls)
 {
     return ((PyTypeObject *)cls)->tp_dict;
@@ -165,7 +170,7 @@ PyObject *loaded_attribute(const char *module, const char *name)
 {
     PyObject *found = dict_get(PyImport_GetModuleDict(), module);
 
-    if (!found || type_of(found) != &PyModule_Type)
+    if (!found || type_of(found) != &PyModule_Type || !is_module(found))
         return NULL;
     return dict_get(PyModule_GetDict(found), name);
 }

@@ -32,6 +32,10 @@ bool is_plain_key(PyObject *key);
 /* The own namespace of a class made by Python code: borrowed. */
 PyObject *class_dict(PyObject *cls);
 
+/* A module that has a dict: to 3.10 ModuleType.__new__ makes one without, __init__ adds it
+ * (Objects/moduleobject.c). */
+bool is_module(PyObject *object);
+
 /* A class made by Python code, not a builtin or static one. */
 bool is_heap_class(PyObject *object);
 

@@ -195,7 +195,7 @@ static int follow_everywhere(struct pairing *pairing, PyObject *moved)
     while (status == 0 && PyDict_Next(modules, &at, &name, &module)) {
         struct import import = {.pairing = pairing, .moved = moved, .name = name};
 
-        if (!is_str(name) || !PyType_IsSubtype(type_of(module), &PyModule_Type))
+        if (!is_str(name) || !is_module(module))
             continue;
         import.module = module;
         import.dict = PyModule_GetDict(module);

@@ -19,7 +19,7 @@ static PyObject *attribute_of(PyObject *object, PyObject *name)
 {
     PyObject *members;
 
-    if (type_of(object) == &PyModule_Type)
+    if (type_of(object) == &PyModule_Type && is_module(object))
         return dict_lookup(PyModule_GetDict(object), name);
     if (!is_type(object))
         return NULL;

@@ -110,7 +110,7 @@ static int add_packages(struct execution *e, PyObject *name)
     if (!parent)
         return PyErr_Occurred() ? -1 : 0;
     PyObject *module = PyDict_GetItemWithError(PyImport_GetModuleDict(), parent);
-    if (module && PyType_IsSubtype(type_of(module), &PyModule_Type) && !execution_find(e, parent)) {
+    if (module && is_module(module) && !execution_find(e, parent)) {
         struct aside *aside = grow(e);
 
         status = aside ? aside_init(aside, parent, module, NULL) : -1;
@@ -360,7 +360,7 @@ static void unlink_from_package(PyObject *name, PyObject *module)
     PyObject *package = parent ? PyDict_GetItemWithError(PyImport_GetModuleDict(), parent) : NULL;
     PyObject *child = package ? child_name(name) : NULL;
 
-    if (child && PyType_IsSubtype(type_of(package), &PyModule_Type)) {
+    if (child && is_module(package)) {
         PyObject *dict = PyModule_GetDict(package);
 
         if (PyDict_GetItemWithError(dict, child) == module)

@@ -276,8 +276,7 @@ static PyObject *home_of(const struct stand_in *stand_in)
     if (strcmp(stand_in->module, "builtins") == 0)
         return PyEval_GetBuiltins();
     module = dict_get(PyImport_GetModuleDict(), stand_in->module);
-    return module && PyType_IsSubtype(type_of(module), &PyModule_Type) ? PyModule_GetDict(module)
-                                                                       : NULL;
+    return module && is_module(module) ? PyModule_GetDict(module) : NULL;
 }
 
 static int stand_in_install(struct stand_in *stand_in)

@@ -84,6 +84,11 @@ static enum step find_module(struct member *member, PyObject *name)
                  utf8(name), (int)getpid(), type_of(module)->tp_name);
         return STEP_ERROR;
     }
+    if (!is_module(module)) {
+        job_fail("not-a-module", 3, NULL, "sys.modules['%s'] of process %d was never initialised",
+                 utf8(name), (int)getpid());
+        return STEP_ERROR;
+    }
     member->name = name;
     member->module = module;
     Py_IncRef(name);

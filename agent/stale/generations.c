@@ -143,7 +143,7 @@ static PyObject *modules_that_pretend(void)
     while (list && PyDict_Next(PyImport_GetModuleDict(), &position, &name, &module)) {
         PyObject *dict, *other;
 
-        if (!PyType_IsSubtype(type_of(module), &PyModule_Type))
+        if (!is_module(module))
             continue;
         dict = PyModule_GetDict(module);
         other = module_dict(dict_get(dict, "__name__"));

@@ -75,8 +75,7 @@ PyObject *module_dict(PyObject *name)
 {
     PyObject *module = name && is_str(name) ? dict_lookup(PyImport_GetModuleDict(), name) : NULL;
 
-    return module && PyType_IsSubtype(type_of(module), &PyModule_Type) ? PyModule_GetDict(module)
-                                                                       : NULL;
+    return module && is_module(module) ? PyModule_GetDict(module) : NULL;
 }
 
 PyObject *name_look_up(PyObject *namespace, PyObject *class_name, PyObject *name)

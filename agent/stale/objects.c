@@ -21,7 +21,7 @@ static int add_module_root(struct survey *survey, PyObject *name, PyObject *modu
     const char *text = is_str(name) ? PyUnicode_AsUTF8(name) : NULL;
 
     PyErr_Clear();
-    if (!text || !PyType_IsSubtype(type_of(module), &PyModule_Type))
+    if (!text || !is_module(module))
         return 0;
     if (graph_add_root(&survey->graph, PyModule_GetDict(module), GRAPH_MODULE, text, NULL) < 0)
         return -1;

@@ -132,8 +132,7 @@ static PyObject *all_modules(void)
     Py_ssize_t position = 0;
 
     while (list && PyDict_Next(modules, &position, &name, &module)) {
-        if (!is_str(name) || !PyType_IsSubtype(type_of(module), &PyModule_Type) ||
-            is_alias(name, module))
+        if (!is_str(name) || !is_module(module) || is_alias(name, module))
             continue;
         if (append_module(list, name, module) < 0) {
             Py_DecRef(list);
@@ -165,7 +164,7 @@ static PyObject *named_modules(PyObject *names)
     for (Py_ssize_t i = 0; list && i < PyList_Size(names); i++) {
         PyObject *name = PyList_GetItem(names, i);
         PyObject *module = PyDict_GetItemWithError(modules, name);
-        bool loaded = module && PyType_IsSubtype(type_of(module), &PyModule_Type);
+        bool loaded = module && is_module(module);
         if (!loaded)
             fail_not_loaded(name);
         if (!loaded || append_module(list, name, module) < 0) {
