@@ -493,6 +493,42 @@ print(sys.modules["odd"].f())
         "loop unreadable []", "null unreadable []", "path unreadable []", "True", "2"]
 
 
+def test_names_that_are_no_utf8(python, run_script):
+    """Of threads, functions and attributes: the rest is listed as ever."""
+    output = run_script(python, PRELUDE + r'''
+import threading
+sys.dont_write_bytecode = True
+source = """import threading
+started, done = threading.Event(), threading.Event()
+def run():
+    started.set()
+    done.wait()
+    return %d
+def f(): return 1
+class C:
+    def m(self): return %d
+"""
+write("named", source %% (1, 1), 1e9)
+import named
+done = named.done
+thread = threading.Thread(target=named.run, name="T\udcff")
+thread.start()
+named.started.wait()
+named.f.__qualname__ = "f\udcff"
+held = named.C()
+setattr(held, "a\udcff", named.C.m)
+write("named", source %% (2, 2), 1e9 + 60)
+print([change[0] for change in changes("named")[2]][-1])
+importlib.reload(named)
+found = pyhot.stale(objects=True, graph=True)["objects"]
+print(ascii([o["thread"] for o in found if o["kind"] == "frame"]))
+print([o["held_by"][0]["path"] for o in found if o["object"] == "named.C.m"][0][:13])
+done.set()
+thread.join()
+'''.replace("%%", "%"))
+    assert output.splitlines() == ["run", r"['T\\udcff']", "__main__.held"]
+
+
 NOISE = "asyncio, concurrent.futures, ctypes, dataclasses, decimal, doctest, email.message, " \
         "http.server, json, logging.handlers, multiprocessing.pool, sqlite3, typing, " \
         "unittest.mock, xml.dom.minidom, xmlrpc.server"

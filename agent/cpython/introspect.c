@@ -87,6 +87,20 @@ bool is_plain_key(PyObject *key)
            type == &PyCode_Type || key == Py_None;
 }
 
+PyObject *str_printable(PyObject *str)
+{
+    PyObject *bytes, *copy;
+
+    if (!str || !is_str(str) || PyUnicode_AsUTF8(str))
+        return str;
+    PyErr_Clear();
+    bytes = PyUnicode_AsEncodedString(str, "utf-8", "backslashreplace");
+    copy = bytes ? PyUnicode_FromStringAndSize(PyBytes_AsString(bytes), PyBytes_Size(bytes)) : NULL;
+    Py_DecRef(bytes);
+    Py_DecRef(str);
+    return copy;
+}
+
 bool is_module(PyObject *object)
 {
     return PyType_IsSubtype(type_of(object), &PyModule_Type) && PyModule_GetDict(object);

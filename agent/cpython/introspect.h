@@ -32,6 +32,10 @@ bool is_plain_key(PyObject *key);
 /* The own namespace of a class made by Python code: borrowed. */
 PyObject *class_dict(PyObject *cls);
 
+/* The str, or where it has lone surrogates, which are no UTF-8, a copy with `\\udcff` instead.
+ * Takes a reference (or NULL) and returns one; NULL: exception, or `str` was NULL. */
+PyObject *str_printable(PyObject *str);
+
 /* A module that has a dict: to 3.10 ModuleType.__new__ makes one without, __init__ adds it
  * (Objects/moduleobject.c). */
 bool is_module(PyObject *object);

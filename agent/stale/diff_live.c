@@ -90,7 +90,7 @@ static PyObject *qualname_of(PyObject *function, PyObject *code)
 {
     if (cpython_minor() >= 11)
         return PyObject_GetAttrString(code, "co_qualname");
-    return builtin_attribute(function, &PyFunction_Type, "__qualname__");
+    return str_printable(builtin_attribute(function, &PyFunction_Type, "__qualname__"));
 }
 
 static int read_functions(struct live *live)

@@ -29,7 +29,7 @@ PyObject *thread_name(PyObject *identifier)
     PyObject *name = thread_attribute(identifier, "_name");
 
     if (name && is_str(name))
-        return name;
+        return str_printable(name);
     Py_DecRef(name);
     return PyUnicode_FromFormat("thread %S", identifier);
 }

@@ -83,8 +83,10 @@ PyObject *name_look_up(PyObject *namespace, PyObject *class_name, PyObject *name
     PyObject *value = dict_lookup(namespace, name), *mangled;
     const char *text = PyUnicode_AsUTF8(name), *class = NULL;
 
-    if (value || !class_name || !text || strncmp(text, "__", 2) != 0)
+    if (value || !class_name || !text || strncmp(text, "__", 2) != 0) {
+        drop_error();
         return value;
+    }
     class = PyUnicode_AsUTF8(class_name);
     mangled = class ? PyUnicode_FromFormat("_%s%s", class + strspn(class, "_"), text) : NULL;
     value = mangled ? dict_lookup(namespace, mangled) : NULL;

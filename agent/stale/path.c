@@ -84,6 +84,14 @@ static bool is_literal(PyObject *key)
            type == &PyBool_Type || type == &PyFloat_Type || key == Py_None;
 }
 
+static void extend_by_attribute(struct path *path, PyObject *name)
+{
+    const char *text = PyUnicode_AsUTF8(name);
+
+    drop_error();
+    extend(path, ".%.200s", text ? text : "?");
+}
+
 static void extend_by_key(struct path *path, PyObject *key, bool namespace)
 {
     const char *name = type_of(key) == &PyUnicode_Type ? PyUnicode_AsUTF8(key) : NULL;
@@ -213,7 +221,7 @@ static bool step_over_member(struct path *path, PyObject *holder, PyObject *obje
         while (dict && !found && PyDict_Next(dict, &position, &name, &value)) {
             found = type_of(value) == &PyMemberDescr_Type && is_member(value, holder, object);
             if (found)
-                extend(path, ".%.200s", PyUnicode_AsUTF8(name));
+                extend_by_attribute(path, name);
         }
         Py_DecRef(dict);
     }
@@ -244,7 +252,7 @@ static bool step_over_shared_name(struct path *path, PyObject *holder, PyObject 
     for (size_t i = 0; i < shared_keys_count(class); i++) {
         PyObject *name = shared_keys_name(class, i);
         if (name && is_attribute(holder, name, object)) {
-            extend(path, ".%.200s", PyUnicode_AsUTF8(name));
+            extend_by_attribute(path, name);
             return true;
         }
     }
