@@ -119,6 +119,8 @@ static int check_threads(PyObject *const *dicts, size_t n)
     Py_ssize_t position = 0;
     int status = frames ? 0 : -1;
 
+    if (!frames && !PyErr_Occurred()) /* to 3.9 PySys_GetObject clears it */
+        PyErr_NoMemory();
     while (status == 0 && PyDict_Next(frames, &position, &thread, &frame)) {
         Py_IncRef(frame);
         status = check_stack(frame, dicts, n);

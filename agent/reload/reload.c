@@ -299,14 +299,22 @@ static enum step left_behind(const struct reload *reload)
 static enum step withdraw(struct reload *reload)
 {
     struct execution *e = &reload->execution;
+    PyObject *error[3];
     enum step step;
 
     if (e->failed < 0)
         return STEP_ERROR;
     step = fail(reload, failed_member(reload));
+    PyErr_Fetch(&error[0], &error[1], &error[2]); /* if memory was short */
     execution_forget_imports(e);
     reload->left = leftover_take_back(e, reload->contents);
-    return reload->left ? step : left_behind(reload);
+    if (reload->left) {
+        PyErr_Restore(error[0], error[1], error[2]);
+        return step;
+    }
+    for (int i = 0; i < 3; i++)
+        Py_DecRef(error[i]);
+    return left_behind(reload);
 }
 
 /* The first try's error, with why there was no second. */
