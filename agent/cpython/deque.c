@@ -93,6 +93,9 @@ bool is_deque(const PyObject *o)
     static PyObject *type;
     static bool tried, known;
 
+    /* Most objects are smaller, and the type is looked for each time until it is imported. */
+    if ((size_t)type_of(o)->tp_basicsize < sizeof(struct deque_object))
+        return false;
     if (!tried) {
         type = deque_type();
         known = type && is_type(type) && layout_holds(type);
