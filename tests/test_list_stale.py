@@ -529,6 +529,33 @@ thread.join()
     assert output.splitlines() == ["run", r"['T\\udcff']", "__main__.held"]
 
 
+def test_a_rewritten_module_is_not_compared(any_python, run_script):
+    """As pytest does it: what the source compiles to says nothing about it until pyhot reloads it."""
+    output = run_script(any_python, PRELUDE + r'''
+import ast
+sys.dont_write_bytecode = True
+class Loader(importlib.machinery.SourceFileLoader):
+    def exec_module(self, module):
+        tree = ast.parse(self.get_data(self.path))
+        tree.body[:0] = ast.parse("import builtins as at").body
+        tree.body[0].names[0].asname = "@pytest_ar"
+        tree.body[1].body[0].value.value = 2
+        exec(compile(tree, self.path, "exec"), vars(module))
+write("test_it", "def f():\n    return 1\n", 1e9)
+spec = importlib.util.spec_from_file_location("test_it", os.path.join(directory, "test_it.py"), loader=
+                                              Loader("test_it", os.path.join(directory, "test_it.py")))
+module = sys.modules["test_it"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+print(changes("test_it"))
+write("test_it", "def f():\n    return 3\n", 1e9 + 60)
+pyhot.reload("test_it")
+write("test_it", "def f():\n    return 4\n", 1e9 + 120)
+print(changes("test_it"))
+'''.replace("import ast", "import ast, importlib.machinery, importlib.util"))
+    assert output.splitlines() == ["('no-source', False, [])",
+                                   "('stale', False, [('f', 'changed', 'function')])"]
+
+
 NOISE = "asyncio, concurrent.futures, ctypes, dataclasses, decimal, doctest, email.message, " \
         "http.server, json, logging.handlers, multiprocessing.pool, sqlite3, typing, " \
         "unittest.mock, xml.dom.minidom, xmlrpc.server"

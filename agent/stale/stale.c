@@ -53,6 +53,20 @@ static void take_reason(struct module_report *report)
     Py_DecRef(traceback);
 }
 
+/* Has the module a name that no source can bind?  Then its loader rewrote the syntax tree: pytest
+ * imports what its asserts need as "@pytest_ar" (_pytest/assertion/rewrite.py, 3.0 to 8). */
+static bool is_rewritten(PyObject *module)
+{
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+
+    while (PyDict_Next(PyModule_GetDict(module), &position, &key, &value)) {
+        if (is_str(key) && PyUnicode_FindChar(key, '@', 0, 1, 1) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int compare(PyObject *module, const struct source *source, struct module_report *report,
                    struct slice *slice)
 {
@@ -67,6 +81,10 @@ static int compare(PyObject *module, const struct source *source, struct module_
         report->state = UNREADABLE;
         take_reason(report);
         result = 0;
+    } else if (result == 0 && !codes.memory && is_rewritten(module)) {
+        report->state = NO_SOURCE;
+        snprintf(report->why, sizeof report->why, "%s",
+                 "was rewritten by its loader before it was compiled, as pytest does with tests");
     } else if (result == 0) {
         report->known = codes.memory != NULL;
         result = codes.memory ? stale_compare_code(codes.memory, codes.disk, &report->comparison)
