@@ -276,6 +276,9 @@ REFORMED = [
     ("count = 0\nclass C:\n    n = 0\n", "# set by others\ncount = 0\nclass C:\n    n = 0\n"),
 ] + [(source, "# a comment\n" + source) for source in (
     "for a, b in (): pass\n",
+    "try:\n    import nowhere\nexcept ImportError:\n    nowhere = None\nelse:\n    def f(): return 2\n",
+    "try:\n    import nowhere\nexcept ImportError:\n    pass\nelse:\n    class A: pass\n    import string\n",
+    "def f(): pass\ntry:\n    import nowhere\nexcept ImportError: f = None\nelse:\n    A = 1\nif f: B = 1\n",
     "if len('x'):\n    x = 1\nelse:\n    import string\n",
     "class C:\n    if len('x'):\n        x = 1\n    else:\n        def m(self): pass\n",
     "import os\ndef clean(names): del names['clean'], names['os']\nclean(globals())\n",

@@ -147,8 +147,10 @@ int exceptions_may_skip(const struct bytecode *code, size_t index)
         if (entry->start > index)
             continue;
         result = index < entry->end || first <= index;
-        for (size_t k = entry->target; !result && k < later; k++) /* where does it go on? */
-            result = code->at[k].target > (ptrdiff_t)index && code->at[k].target < (ptrdiff_t)first;
+        /* Where does it go on?  At the end of the code, if nothing follows the `else`. */
+        for (size_t k = entry->target; !result && k < later; k++)
+            result = instruction_returns(&code->at[k]) || (code->at[k].target > (ptrdiff_t)index &&
+                                                           code->at[k].target < (ptrdiff_t)first);
     }
     free(entries.items);
     return result;
