@@ -563,6 +563,11 @@ bool instruction_returns(const struct instruction *instruction)
     return table.returns[instruction->opcode];
 }
 
+bool instruction_goes_on(const struct instruction *instruction)
+{
+    return !table.no_fallthrough[instruction->opcode];
+}
+
 int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b, size_t from_b,
                   size_t n)
 {

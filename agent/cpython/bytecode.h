@@ -71,6 +71,9 @@ void bytecode_clear(struct bytecode *);
 /* Does it end the code?  What follows is only reached by a jump. */
 bool instruction_returns(const struct instruction *);
 
+/* May the next instruction follow it? */
+bool instruction_goes_on(const struct instruction *);
+
 /* Do the instructions a[from_a .. from_a+n) and b[from_b .. from_b+n) do the same, by name and
  * value rather than by index?  Lines do not count.  1, 0, or -1 with an exception. */
 int bytecode_same(const struct bytecode *a, size_t from_a, const struct bytecode *b, size_t from_b,

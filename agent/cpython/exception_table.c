@@ -99,59 +99,57 @@ int exceptions_same(const struct bytecode *a, const struct bytecode *b)
     return same;
 }
 
-/* From 3.12 on handlers are behind all else, in the order of their `try` (push_cold_blocks_to_end,
- * Python/flowgraph.c). */
-static size_t first_handler(const struct bytecode *code, const struct entries *entries)
+/* Adds an instruction to those that are reached. */
+static void reach(bool *reached, size_t *pending, size_t *n, ptrdiff_t index)
 {
-    size_t first = code->n;
-
-    for (size_t i = 0; i < entries->n; i++) {
-        if (entries->items[i].target < first)
-            first = entries->items[i].target;
+    if (index >= 0 && !reached[index]) {
+        reached[index] = true;
+        pending[(*n)++] = (size_t)index;
     }
-    return first;
 }
 
-/* Where the handlers begin of each `try` that is behind the instruction. */
-static size_t later_handlers(const struct bytecode *code, const struct entries *entries,
-                             size_t index, size_t first)
+static int returns_without(const struct bytecode *code, const struct entries *entries, size_t index)
 {
-    size_t later = code->n;
+    bool *reached = calloc(code->n + 1, sizeof *reached), returns = false;
+    size_t *pending = calloc(code->n + 1, sizeof *pending), n = 0;
 
-    for (size_t i = 0; i < entries->n; i++) {
-        const struct entry *entry = &entries->items[i];
-
-        if (entry->start > index && entry->start < first && entry->target < later)
-            later = entry->target;
-    }
-    return later;
-}
-
-int exceptions_may_skip(const struct bytecode *code, size_t index)
-{
-    struct entries entries;
-    int result = 0;
-
-    if (cpython_minor() < 11)
-        return 0;
-    if (read_entries(code, &entries) < 0)
+    if (!reached || !pending) {
+        free(reached);
+        free(pending);
+        PyErr_NoMemory();
         return -1;
-
-    size_t first = first_handler(code, &entries);
-    size_t later = later_handlers(code, &entries, index, first);
-    if (cpython_minor() == 11) /* they are behind their `else` */
-        result = entries.n > 0;
-    for (size_t i = 0; !result && i < entries.n; i++) {
-        const struct entry *entry = &entries.items[i];
-
-        if (entry->start > index)
-            continue;
-        result = index < entry->end || first <= index;
-        /* Where does it go on?  At the end of the code, if nothing follows the `else`. */
-        for (size_t k = entry->target; !result && k < later; k++)
-            result = instruction_returns(&code->at[k]) || (code->at[k].target > (ptrdiff_t)index &&
-                                                           code->at[k].target < (ptrdiff_t)first);
     }
+    reach(reached, pending, &n, 0);
+    while (n && !returns) {
+        size_t at = pending[--n];
+
+        if (at >= code->n || instruction_returns(&code->at[at])) {
+            returns = true;
+            break;
+        }
+        for (size_t i = 0; i < entries->n; i++) {
+            if (entries->items[i].start <= at && at < entries->items[i].end)
+                reach(reached, pending, &n, (ptrdiff_t)entries->items[i].target);
+        }
+        if (at == index) /* done here; what it may raise was looked at */
+            continue;
+        reach(reached, pending, &n, code->at[at].target);
+        if (instruction_goes_on(&code->at[at]))
+            reach(reached, pending, &n, (ptrdiff_t)at + 1);
+    }
+    free(reached);
+    free(pending);
+    return returns;
+}
+
+int code_may_skip(const struct bytecode *code, size_t index)
+{
+    struct entries entries = {0};
+    int result;
+
+    if (cpython_minor() >= 11 && read_entries(code, &entries) < 0)
+        return -1;
+    result = returns_without(code, &entries, index);
     free(entries.items);
     return result;
 }

@@ -10,9 +10,8 @@
  * instructions say it.  1, 0, or -1 with an exception. */
 int exceptions_same(const struct bytecode *a, const struct bytecode *b);
 
-/* May an exception that is handled lead past the instruction: is it in a `try`, or in the `else` of
- * one?  In doubt it may, as in 3.11 wherever there is a `try`; up to 3.10 the instructions say it,
- * and this is 0.  1, 0, or -1 with an exception. */
-int exceptions_may_skip(const struct bytecode *code, size_t index);
+/* Can the code return without having executed the instruction: by a jump, or by an exception that
+ * is handled?  Conditions are not evaluated.  1, 0, or -1 with an exception. */
+int code_may_skip(const struct bytecode *code, size_t index);
 
 #endif

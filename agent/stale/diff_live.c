@@ -191,18 +191,11 @@ static int compare_functions(struct live *live)
 
 /* --- names and constants */
 
-/* Is the statement executed whenever the body is?  Not behind a jump, in a loop, in the last
- * `else`, where the other branch returns, nor in a `try`. */
+/* Is the statement executed whenever the body is: not in a branch, a loop or a `try`? */
 static int is_unconditional(const struct body *body, const struct binding *binding)
 {
-    int skipped;
+    int skipped = code_may_skip(&body->code, binding->store);
 
-    for (size_t i = 0; i < binding->store; i++) {
-        if (body->code.at[i].target > (ptrdiff_t)binding->store ||
-            instruction_returns(&body->code.at[i]))
-            return 0;
-    }
-    skipped = exceptions_may_skip(&body->code, binding->store);
     return skipped < 0 ? -1 : !skipped;
 }
 
