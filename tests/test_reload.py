@@ -1102,7 +1102,7 @@ REFUSALS = {
     "not a module": ("strange", "not-a-module", "not a module"),
     "not loaded": ("servce", "not-loaded", "not loaded"),
     "vanished": ("vanished", "unreadable", "No such file"),
-    "a FIFO in its place": ("fifo", "unreadable", "Invalid argument"),
+    "a FIFO in its place": ("fifo", "unreadable", "not a regular file"),
 }
 
 
