@@ -46,12 +46,15 @@ class Plain(registry.Root):
 NAMED = Plain()
 by_key = {NAMED: [], (price, 1): []}
 VARIABLE = contextvars.ContextVar("VARIABLE", default="old")
+def draw():
+    while True:
+        yield price()
 builtins.spare(0)
 """
 
 REGISTRY = """
 import functools
-handlers, by_name, all_of = [], {}, set()
+handlers, by_name, all_of, drawn = [], {}, set(), []
 class Keep: pass
 class Root: pass
 class Extra(Root): pass
@@ -99,6 +102,8 @@ text = text.replace('"old"', '"new"').replace("def gone", "def added").replace("
 text = text.replace("@registry.named", '@router.route("/b")\\ndef more(): pass\\n@registry.named')
 if kind == "fails":
     text += "1 / 0\\n"
+else:  # its frame runs in the dict that the code was executed in
+    text += "registry.drawn.append(draw())\\nnext(registry.drawn[-1])\\n"
 with open(path, "w") as file:
     file.write(text)
 cart, sub, line = mod.Cart(), mod.Sub(), mod.Cart.Line()
@@ -157,6 +162,8 @@ def attempt(n, expected):
         gc.collect()
         after = state()
         assert after == before, (n, [pair for pair in zip(before, after) if pair[0] != pair[1]])
+    for generator in registry.drawn:
+        assert next(generator) == ("new" if report else "old"), n
     return failed
 
 def in_child(call):

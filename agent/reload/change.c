@@ -95,7 +95,8 @@ static int pair(struct reload *reload)
     };
 
     reload->pairs = calloc(e->n_executed, sizeof *reload->pairs);
-    if (!reload->pairs) {
+    reload->dicts = calloc(e->n_executed, sizeof *reload->dicts);
+    if (!reload->pairs || !reload->dicts) {
         PyErr_NoMemory();
         return -1;
     }
@@ -105,6 +106,7 @@ static int pair(struct reload *reload)
         struct member *member = member_named(reload, aside->name);
 
         member->pair = &reload->pairs[i];
+        reload->dicts[i] = aside->dict;
         reload->pairs[i] = (struct module_pair){
             .name = aside->name,
             .module = aside->module,
@@ -188,23 +190,6 @@ static int prepare_plan(struct reload *reload)
     return 0;
 }
 
-/* Generators and threads that the execution began may run in its dicts. */
-static int keep_globals(const struct execution *e)
-{
-    PyObject **dicts = calloc(e->n_executed, sizeof *dicts);
-    int status;
-
-    if (!dicts) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (size_t i = 0; i < e->n_executed; i++)
-        dicts[i] = e->modules[i].dict;
-    status = graveyard_keep_globals(dicts, e->n_executed);
-    free(dicts);
-    return status;
-}
-
 static void mark(struct reload *reload, enum result from, enum result to)
 {
     for (size_t i = 0; i < reload->n; i++) {
@@ -272,10 +257,11 @@ static enum step commit(struct reload *reload)
     if (plan_commit(reload->plan) < 0)
         return STEP_ERROR;
     reload->committed = true;
+    /* Generators and threads that the execution began may run in its dicts. */
+    graveyard_keep_globals(reload->dicts, reload->n_pairs);
     exit_functions_remove(reload->doubled_exits);
     if (!plan_verified(reload->plan) ||
-        hooks_hold_instances(reload->hooks, plan_remap(reload->plan)) < 0 ||
-        keep_globals(&reload->execution) < 0)
+        hooks_hold_instances(reload->hooks, plan_remap(reload->plan)) < 0)
         lose_details(reload);
     return STEP_NEXT;
 }

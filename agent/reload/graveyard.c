@@ -129,7 +129,7 @@ static int check_threads(PyObject *const *dicts, size_t n)
     return status;
 }
 
-int graveyard_keep_globals(PyObject *const *dicts, size_t n)
+void graveyard_keep_globals(PyObject *const *dicts, size_t n)
 {
     struct refs refs = {0};
     int status = heap_visit(note_frame, &refs) == 0 ? 0 : -1;
@@ -139,5 +139,9 @@ int graveyard_keep_globals(PyObject *const *dicts, size_t n)
     if (status == 0)
         status = check_threads(dicts, n);
     drop(&refs);
-    return status;
+    if (status == 0)
+        return;
+    PyErr_Clear();
+    for (size_t i = 0; i < n; i++)
+        Py_IncRef(dicts[i]);
 }

@@ -11,8 +11,8 @@
 #include "cpython/api.h"
 
 /* Holds for ever those of the `n` dicts that a running frame of any thread, a suspended
- * generator or coroutine, or a frame kept by a traceback runs in.  GIL held; automatic
- * collection off.  0, or -1 with an exception. */
-int graveyard_keep_globals(PyObject *const *dicts, size_t n);
+ * generator or coroutine, or a frame kept by a traceback runs in; all of them if memory is too
+ * short to know.  GIL held; automatic collection off. */
+void graveyard_keep_globals(PyObject *const *dicts, size_t n);
 
 #endif

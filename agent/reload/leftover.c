@@ -62,7 +62,6 @@ static int keep_globals(const struct births *births)
 {
     PyObject **dicts = calloc(births->n + 1, sizeof *dicts);
     size_t n = 0;
-    int status;
 
     if (!dicts) {
         PyErr_NoMemory();
@@ -74,9 +73,9 @@ static int keep_globals(const struct births *births)
         if (alive && type_of(alive) == &PyFunction_Type)
             dicts[n++] = PyFunction_GetGlobals(alive);
     }
-    status = graveyard_keep_globals(dicts, n);
+    graveyard_keep_globals(dicts, n);
     free(dicts);
-    return status;
+    return 0;
 }
 
 static int take_back(struct births *births, const struct contents *contents)

@@ -479,6 +479,7 @@ static void clear(struct reload *reload)
     for (size_t i = 0; i < reload->n_pairs; i++)
         module_pair_clear(&reload->pairs[i]);
     free(reload->pairs);
+    free(reload->dicts);
     for (size_t i = 0; i < reload->n; i++) {
         struct member *member = &reload->members[i];
 

@@ -41,6 +41,7 @@ struct reload {
     PyObject *contents_kept;    /* list: owns what that refers to */
     struct module_pair *pairs;  /* one for each executed module */
     size_t n_pairs;
+    PyObject **dicts; /* that the new code was executed in, by pair; borrowed */
     struct plan *plan;
     struct hooks *hooks;
     PyObject *doubled_exits; /* exit_functions_doubled's list */
