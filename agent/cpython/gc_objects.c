@@ -17,7 +17,6 @@
 
 #include <string.h>
 
-#include "../big.h"
 #include "version.h"
 
 struct gc_head {
@@ -199,45 +198,4 @@ int gc_each(int (*take)(PyObject *o, void *arg), void *arg)
     result = each(&w);
     Py_DecRef(w.newest);
     return result;
-}
-
-/* --- all in an array */
-
-struct objects {
-    PyObject **items;
-    size_t n, cap;
-};
-
-static int append(PyObject *o, void *arg)
-{
-    struct objects *objects = arg;
-
-    if (objects->n == objects->cap) {
-        size_t cap = objects->cap ? objects->cap + objects->cap / 2 : 1 << 16;
-        PyObject **items = big_realloc(objects->items, cap * sizeof *items);
-
-        if (!items) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        objects->items = items;
-        objects->cap = cap;
-    }
-    objects->items[objects->n++] = o;
-    return 0;
-}
-
-int gc_objects(PyObject ***items, size_t *n)
-{
-    struct objects objects = {0};
-
-    int status = gc_each(append, &objects);
-
-    if (status < 0) {
-        big_free(objects.items);
-        return status;
-    }
-    *items = objects.items;
-    *n = objects.n;
-    return 0;
 }

@@ -10,15 +10,10 @@
  * exception is set. */
 enum { GC_COLLECTING = -2 };
 
-/* Every tracked object, as gc_objects, one by one.  `take` must not change what is tracked.
- * Ends with -1 when it returns -1 (with an exception). */
+/* Every tracked object, the permanent generation (gc.freeze) included, one by one.  `take` must
+ * not change what is tracked.  GIL held.  0; GC_COLLECTING; or -1: what `take` returned, or
+ * MemoryError, or RuntimeError if the lists are not laid out as known. */
 int gc_each(int (*take)(PyObject *o, void *arg), void *arg);
-
-/* Every tracked object, the permanent generation (gc.freeze) included, in an array
- * that the caller frees with big_free; the references are borrowed.  No object is made while the
- * lists are walked.  GIL held.  0; GC_COLLECTING; or -1: MemoryError, or RuntimeError if the
- * lists are not laid out as known. */
-int gc_objects(PyObject ***objects, size_t *n);
 
 /* Does the type's header precede the object?  PyObject_IS_GC of Include/objimpl.h. */
 static inline bool gc_has_head(PyObject *o)

@@ -258,7 +258,8 @@ static enum step commit(struct reload *reload)
         return STEP_ERROR;
     reload->committed = true;
     /* Generators and threads that the execution began may run in its dicts. */
-    graveyard_keep_globals(reload->dicts, reload->n_pairs);
+    graveyard_keep_globals(plan_verified(reload->plan) ? plan_remap(reload->plan) : NULL,
+                           reload->dicts, reload->n_pairs);
     exit_functions_remove(reload->doubled_exits);
     if (!plan_verified(reload->plan) ||
         hooks_hold_instances(reload->hooks, plan_remap(reload->plan)) < 0)

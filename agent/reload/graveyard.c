@@ -4,7 +4,6 @@
 #include <stdbool.h>
 
 #include "big.h"
-#include "remap/remap.h"
 
 /* Strong references in C memory. */
 struct refs {
@@ -129,10 +128,11 @@ static int check_threads(PyObject *const *dicts, size_t n)
     return status;
 }
 
-void graveyard_keep_globals(PyObject *const *dicts, size_t n)
+void graveyard_keep_globals(struct remap *verified, PyObject *const *dicts, size_t n)
 {
     struct refs refs = {0};
-    int status = heap_visit(note_frame, &refs) == 0 ? 0 : -1;
+    int status = verified ? remap_each_suspended(verified, note_frame, &refs)
+                          : heap_visit(note_frame, &refs);
 
     if (status == 0)
         status = check_objects(&refs, dicts, n);

@@ -239,11 +239,11 @@ static int note_instance(PyObject *object, void *arg)
 
 int hooks_find_instances(struct hooks *hooks)
 {
-    if (hooks->n_upgrades)
-        heap_visit(note_instance, hooks);
+    int status = hooks->n_upgrades ? heap_visit(note_instance, hooks) : 0;
+
     if (hooks->failed)
         PyErr_NoMemory();
-    return hooks->failed ? -1 : 0;
+    return status;
 }
 
 /* The list of (old, new) as a dict from the old one's address.  New reference. */

@@ -73,7 +73,7 @@ static int keep_globals(const struct births *births)
         if (alive && type_of(alive) == &PyFunction_Type)
             dicts[n++] = PyFunction_GetGlobals(alive);
     }
-    graveyard_keep_globals(dicts, n);
+    graveyard_keep_globals(NULL, dicts, n);
     free(dicts);
     return 0;
 }

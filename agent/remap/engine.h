@@ -146,7 +146,7 @@ enum kind {
     KIND_SET = 2,  /* frozensets too */
     KIND_TUPLE = 4,
     KIND_TYPE = 8,
-    KIND_SUSPENDED = 16, /* generators, coroutines, async generators */
+    KIND_SUSPENDED = 16, /* generators, coroutines, async generators, frame objects */
     KIND_METACLASS = 32, /* the object's class has another metaclass than type */
 };
 

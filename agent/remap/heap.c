@@ -21,21 +21,64 @@ static int failed(int status)
     return -1;
 }
 
+/* --- walks */
+
+/* Where a list's or dict's table is: ob_item (Include/cpython/listobject.h) and ma_keys
+ * (Include/cpython/dictobject.h), 3.8 to 3.15.  Only a hint to the cache. */
+static const void *contents_of(const PyObject *o)
+{
+    const void *const *words = (const void *const *)o;
+
+    if (type_of(o) == &PyList_Type)
+        return words[3];
+    if (type_of(o) == &PyDict_Type)
+        return words[4];
+    return words + 8;
+}
+
+/* An object passes through in three steps, each behind the one before by as many objects as it
+ * takes the memory to answer: its own words are fetched, then its contents, then it is visited. */
+struct visiting {
+    int (*visit)(PyObject *, void *);
+    void *arg;
+    PyObject *passing[2 * NEAR];
+    size_t n; /* how many have come */
+    int result;
+};
+
+static int visit_one(struct visiting *v, size_t i)
+{
+    v->result = v->visit(v->passing[i % (2 * NEAR)], v->arg);
+    return v->result ? -1 : 0;
+}
+
+static int pass(PyObject *o, void *arg)
+{
+    struct visiting *v = arg;
+    size_t i = v->n++;
+
+    if (i >= 2 * NEAR && visit_one(v, i) < 0)
+        return -1;
+    v->passing[i % (2 * NEAR)] = o;
+    __builtin_prefetch((const uintptr_t *)o + 2);
+    if (i >= NEAR)
+        __builtin_prefetch(contents_of(v->passing[(i - NEAR) % (2 * NEAR)]));
+    return 0;
+}
+
 int heap_visit(int (*visit)(PyObject *, void *), void *arg)
 {
-    PyObject **objects;
-    size_t n;
-    int result = gc_objects(&objects, &n);
+    struct visiting v = {.visit = visit, .arg = arg};
+    int status = gc_each(pass, &v);
 
-    if (result < 0)
-        return failed(result);
-    for (size_t i = 0; i < n && result == 0; i++) {
-        if (i + NEAR < n)
-            __builtin_prefetch((const uintptr_t *)objects[i + NEAR] + 1); /* its type */
-        result = visit(objects[i], arg);
-    }
-    big_free(objects);
-    return result;
+    if (v.result)
+        return v.result;
+    if (status < 0)
+        return failed(status);
+    for (size_t i = v.n < 2 * NEAR ? 0 : v.n - 2 * NEAR; i < v.n; i++)
+        if (visit_one(&v, i) < 0)
+            break;
+    return v.result;
 }
 
 int heap_open(struct remap *r)
@@ -133,7 +176,8 @@ static unsigned char kinds_of(PyTypeObject *type)
         kinds |= KIND_TUPLE;
     if (type_has(type, Py_TPFLAGS_TYPE_SUBCLASS))
         kinds |= KIND_TYPE;
-    if (type == &PyGen_Type || type == &PyCoro_Type || type == &PyAsyncGen_Type)
+    if (type == &PyGen_Type || type == &PyCoro_Type || type == &PyAsyncGen_Type ||
+        type == &PyFrame_Type)
         kinds |= KIND_SUSPENDED;
     if (type_of((PyObject *)type) != &PyType_Type)
         kinds |= KIND_METACLASS;
@@ -174,19 +218,6 @@ static int reserve(struct heap *heap)
     return 0;
 }
 
-/* Where a list's or dict's table is: ob_item (Include/cpython/listobject.h) and ma_keys
- * (Include/cpython/dictobject.h), 3.8 to 3.15.  Only a hint to the cache. */
-static const void *contents_of(const PyObject *o)
-{
-    const void *const *words = (const void *const *)o;
-
-    if (type_of(o) == &PyList_Type)
-        return words[3];
-    if (type_of(o) == &PyDict_Type)
-        return words[4];
-    return words + 8;
-}
-
 struct enumeration {
     struct heap *heap;
     int (*take)(PyObject *o, void *arg);
@@ -215,8 +246,7 @@ static int take_one(struct enumeration *e)
     return e->take(e->heap->objects[e->taken++], e->arg);
 }
 
-/* An object passes through in three steps, each behind the one before by as many objects as it
- * takes the memory to answer. */
+/* In three steps, as in heap_visit. */
 static int add(PyObject *o, void *arg)
 {
     struct enumeration *e = arg;
@@ -269,6 +299,11 @@ int remap_each(struct remap *r, unsigned kinds, int (*visit)(PyObject *, void *)
             result = visit(heap->objects[i], arg);
     }
     return result;
+}
+
+int remap_each_suspended(struct remap *r, int (*visit)(PyObject *, void *), void *arg)
+{
+    return remap_each(r, KIND_SUSPENDED, visit, arg);
 }
 
 int remap_each_type(struct remap *r, int (*visit)(PyObject *, void *), void *arg)

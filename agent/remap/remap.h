@@ -79,8 +79,13 @@ PyObject *remap_report_key(struct remap *, PyObject *old);
 /* Old instances that were migrated: a new reference to a list of (old, new). */
 PyObject *remap_migrated(struct remap *);
 
-/* Every live object `visit` returns 0 for goes on; enumerates all objects known to the
- * collector, permanent generation included, without allocating Python objects. */
+/* Calls `visit` for every object known to the collector, permanent generation included, until it
+ * returns non-zero, which is returned; -1 with an exception also if the objects cannot be listed.
+ * `visit` makes no Python objects.  GIL held. */
 int heap_visit(int (*visit)(PyObject *, void *), void *arg);
+
+/* After remap_verify, with nothing freed since: likewise every generator, coroutine, asynchronous
+ * generator and frame object. */
+int remap_each_suspended(struct remap *, int (*visit)(PyObject *, void *), void *arg);
 
 #endif
