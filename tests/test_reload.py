@@ -441,6 +441,60 @@ def test_a_definition_that_moved_to_another_module(python, start):
     assert target.eval("one.Thing().v()") == 2
 
 
+SPLIT = """
+class Thing:
+    made = []
+    def __init__(self):
+        self.made.append(self)
+    def v(self):
+        return 1
+class Unnamed(Thing):
+    pass
+STATE = {"n": 0}
+LIMIT = 5
+count = 0
+def bump():
+    global count
+    count += 1
+    return count
+"""
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two"]])
+def test_a_module_that_was_split(any_python, start, names):
+    target = start(any_python, {"one.py": SPLIT, "app.py": """
+import sys
+import one
+from one import LIMIT, STATE, Thing, bump
+thing, unnamed = Thing(), one.Unnamed()
+STATE["n"] = 4
+bump()
+""" + ("import two\n" if "two" in names else "") + IDLE, "two.py": ""})
+    target.edit("two.py", SPLIT.replace("return 1", "return 2").replace("5", "6"))
+    target.edit("one.py", "from two import LIMIT, STATE, Thing, bump\n"
+                          "def both():\n    return Thing.made\n")
+    first = target.reload(*names)["modules"][0]
+    assert target.eval("[thing.v(), unnamed.v(), one.both() == [thing, unnamed]]") == [2, 2, True]
+    assert target.eval("one.Thing is Thing is sys.modules['two'].Thing") is True
+    assert target.eval("type(unnamed) is sys.modules['two'].Unnamed") is True
+    assert target.eval("one.STATE is STATE is sys.modules['two'].STATE, STATE['n']") == (True, 4)
+    assert target.eval("bump(), sys.modules['two'].count, one.LIMIT, LIMIT") == (2, 2, 6, 6)
+    assert "STATE" not in first["taken"]
+    if names == ["one"]:
+        counts = first["replaced"]
+        assert (counts["classes"], counts["functions"], counts["methods"]) == (2, 1, 2)
+
+
+def test_what_a_split_imported_goes_when_it_fails(any_python, start):
+    target = start(any_python, {"one.py": SPLIT,
+                               "app.py": "import one, sys\nthing = one.Thing()\n" + IDLE})
+    target.edit("two.py", SPLIT.replace("return 1", "return 2"))
+    target.edit("one.py", "from two import Thing\n1 / 0\n")
+    assert target.attach("one").returncode == 1
+    assert target.eval("'two' in sys.modules, thing.v(), type(thing) is one.Thing") == (
+        False, 1, True)
+
+
 def test_a_setting_on_a_package_that_is_not_reloaded(python, start):
     target = start(python, {"pkg/__init__.py": "LEVEL = 1\n", "pkg/part.py": "X = 1\n",
                             "app.py": "import pkg.part\n" + IDLE})

@@ -261,7 +261,7 @@ int pair_classes(struct pairing *pairing, PyObject *old, PyObject *new_)
     added = pairing_add(pairing, old, new_);
     if (added <= 0)
         return added;
-    module->classes++;
+    pairing_counts(module)->classes++;
     outer.old = module->old_code ? &pairing->old_bodies[module - pairing->modules] : NULL;
     outer.new_ = &pairing->new_bodies[module - pairing->modules];
     scope.qualname = builtin_attribute(new_, &PyType_Type, "__qualname__");

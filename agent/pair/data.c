@@ -73,7 +73,7 @@ static bool is_listed(PyObject *list, const struct scope *scope, PyObject *name)
     return found;
 }
 
-static bool binds_data(const struct binding *binding)
+bool binds_data(const struct binding *binding)
 {
     return binding && (binding->kind == BINDS_VALUE || binding->kind == BINDS_CONSTANT ||
                        binding->kind == BINDS_EMPTY || binding->kind == BINDS_ALIAS);

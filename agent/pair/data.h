@@ -20,6 +20,9 @@ int data_keep(const struct scope *, PyObject *name, PyObject *old, PyObject *new
  * 0: they do not, only the name gets the new value; -1. */
 int data_take(const struct scope *, PyObject *name, PyObject *old, PyObject *new_);
 
+/* Is what the source binds data, or another name for some?  NULL: no. */
+bool binds_data(const struct binding *);
+
 /* Is the initialiser of a name of data the same in both sources, and that of data it is made of?
  * Also for names that are no data of this source.  1, 0, -1. */
 int data_unchanged(const struct scope *, PyObject *name);

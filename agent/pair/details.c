@@ -70,6 +70,8 @@ int pair_details(struct pairing *pairing)
     for (size_t i = 0; i < pairing->n; i++) {
         struct module_pair *m = &pairing->modules[i];
 
+        if (m->moved_from)
+            continue;
         m->details = PyList_New(0);
         if (!m->details || add_replaced(pairing, m, m->old_dict, m->new_dict, NULL) < 0 ||
             add_names(pairing, m, m->added, m->new_dict, "added") < 0 ||

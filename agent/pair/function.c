@@ -51,9 +51,9 @@ static int pair_functions(const struct scope *scope, PyObject *old, PyObject *ne
     if (added <= 0)
         return added;
     if (scope->cls)
-        scope->module->methods++;
+        pairing_counts(scope->module)->methods++;
     else
-        scope->module->functions++;
+        pairing_counts(scope->module)->functions++;
     if (is_ours(scope->pairing, old) && is_ours(scope->pairing, new_) &&
         pair_code_objects(scope, old_code, new_code) < 0)
         return -1;

@@ -99,7 +99,7 @@ int pair_code_objects(const struct scope *scope, PyObject *old, PyObject *new_)
     Py_DecRef(name);
     if (added <= 0)
         return added;
-    scope->module->code++;
+    pairing_counts(scope->module)->code++;
     old_consts = code_attribute(old, "co_consts");
     new_consts = code_attribute(new_, "co_consts");
     if (old_consts && new_consts)

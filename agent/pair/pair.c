@@ -125,6 +125,11 @@ struct module_pair *pairing_module(const struct pairing *pairing, PyObject *defi
     return NULL;
 }
 
+struct module_pair *pairing_counts(struct module_pair *module)
+{
+    return module->moved_from ? module->moved_from : module;
+}
+
 bool is_ours(const struct pairing *pairing, PyObject *object)
 {
     return pairing_module(pairing, object) != NULL;
@@ -225,7 +230,8 @@ static int pair_data_name(const struct scope *scope, PyObject *name, PyObject *o
 {
     int fate = data_fate(scope, name, old, new_), follows;
     const struct binding *binding = body_binding(scope->new_, name);
-    bool imported = binding && binding->kind == BINDS_IMPORT;
+    bool was_made_here = scope->old && binds_data(body_binding(scope->old, name));
+    bool imported = binding && binding->kind == BINDS_IMPORT && !was_made_here;
 
     if (fate < 0)
         return -1;
@@ -240,6 +246,52 @@ static int pair_data_name(const struct scope *scope, PyObject *name, PyObject *o
     if (follows < 0 || (!imported && PyList_Append(scope->module->taken, name) < 0))
         return -1;
     return take_name(scope, name, old, new_, follows || imported);
+}
+
+/* Does the module make data under the name that it did not have before? */
+static bool makes_data(const struct pairing *pairing, size_t i, PyObject *name)
+{
+    const struct module_pair *module = &pairing->modules[i];
+
+    return !dict_lookup(module->before, name) &&
+           binds_data(body_binding(&pairing->new_bodies[i], name));
+}
+
+/* Data that this module made, and that another one makes now: stays if it would have stayed here.
+ * 1: it does; 0; -1. */
+static int keep_moved_data(const struct scope *scope, PyObject *name, PyObject *old)
+{
+    struct pairing *pairing = scope->pairing;
+
+    if (!scope->old || !binds_data(body_binding(scope->old, name)))
+        return 0;
+    for (size_t i = 0; i < pairing->n; i++) {
+        struct module_pair *other = &pairing->modules[i];
+        PyObject *new_ = dict_lookup(other->new_dict, name);
+        struct scope there = *scope;
+        int fate;
+
+        if (other == scope->module || !new_ || !makes_data(pairing, i, name))
+            continue;
+        there.module = other;
+        there.new_ = &pairing->new_bodies[i];
+        fate = data_fate(&there, name, old, new_);
+        if (fate != DATA_KEEP)
+            return fate < 0 ? -1 : 0;
+        if (data_keep(&there, name, old, new_) < 0 ||
+            pairing_set(pairing, other->old_dict, name, old) < 0)
+            return -1;
+        return same_value(old, new_) || PyList_Append(scope->module->kept, name) == 0 ? 1 : -1;
+    }
+    return 0;
+}
+
+static int pair_imported_data(const struct scope *scope, PyObject *name, PyObject *old,
+                              PyObject *new_)
+{
+    int moved = keep_moved_data(scope, name, old);
+
+    return moved ? (moved < 0 ? -1 : 0) : pair_data_name(scope, name, old, new_);
 }
 
 static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
@@ -268,7 +320,7 @@ static int pair_name(const struct scope *scope, PyObject *name, PyObject *new_)
             (scope->old && binds_definition(body_binding(scope->old, name)) &&
              is_definition(scope->pairing, old) && is_definition(scope->pairing, new_)))
             return pair_definition_name(scope, name, old, new_);
-        return pair_data_name(scope, name, old, new_);
+        return pair_imported_data(scope, name, old, new_);
     }
     if (is_definition(scope->pairing, new_) || binds_definition(binding))
         return pair_definition_name(scope, name, old, new_);
@@ -318,13 +370,13 @@ static int pair_in_other(const struct scope *scope, struct module_pair *other, P
     return same < 0 ? -1 : pair_values(&there, old, new_);
 }
 
-/* A definition that is gone here and new in another module of the transaction has moved. */
+/* What is gone here and new in another module of the transaction has moved. */
 static int pair_moved(const struct scope *scope, PyObject *name, PyObject *old)
 {
     struct pairing *pairing = scope->pairing;
 
     if (!makes_definition(scope->module, scope->old, pairing, name, old))
-        return 0;
+        return keep_moved_data(scope, name, old) < 0 ? -1 : 0;
     for (size_t i = 0; i < pairing->n; i++) {
         struct module_pair *other = &pairing->modules[i];
         PyObject *new_ = dict_lookup(other->new_dict, name);
@@ -397,6 +449,8 @@ static int pair_module(struct pairing *pairing, size_t i)
     struct module_pair *module = &pairing->modules[i];
     struct scope scope = module_scope(pairing, i);
 
+    if (module->moved_from)
+        return 0;
     if (remap_add(pairing->remap, module->new_dict, module->old_dict) < 0)
         return -1;
     if (module->shadow && module->shadow != module->module &&
@@ -410,6 +464,8 @@ static int pair_imports(struct pairing *pairing, size_t i)
 {
     struct scope scope = module_scope(pairing, i);
 
+    if (scope.module->moved_from)
+        return 0;
     return pair_names(&scope, true) < 0 ? -1 : remove_names(&scope);
 }
 

@@ -22,6 +22,11 @@ struct module_pair {
     PyObject *new_code; /* module code of the source on disk, as executed */
     PyObject *before;   /* dict: what D' held before the execution (a copy of D) */
 
+    /* A module that the new source imported first, with what moved there: it is live already (D
+     * and D' are its dict, `before` is empty), and what is replaced counts for this one.  Or NULL.
+     */
+    struct module_pair *moved_from;
+
     /* Results: new references to lists of str, made by pair_modules. */
     PyObject *added, *removed, *kept, *taken;
     size_t functions, classes, methods, code; /* replaced */

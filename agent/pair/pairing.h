@@ -85,6 +85,9 @@ int pairing_insert(struct pairing *, PyObject *container, PyObject *value);
 /* The module of the transaction that a function or class was defined in, or NULL. */
 struct module_pair *pairing_module(const struct pairing *, PyObject *definition);
 
+/* The module whose report counts what is replaced by definitions of `module`. */
+struct module_pair *pairing_counts(struct module_pair *module);
+
 /* A function or class that is defined in a module of the transaction. */
 bool is_ours(const struct pairing *, PyObject *object);
 

@@ -93,14 +93,15 @@ static int pair(struct reload *reload)
         .keep_names = reload->options->keep_names,
         .verbose = reload->options->flags & PYHOT_VERBOSE,
     };
+    size_t n = e->n_executed + (size_t)PyList_Size(reload->moved_to);
 
-    reload->pairs = calloc(e->n_executed, sizeof *reload->pairs);
+    reload->pairs = calloc(n, sizeof *reload->pairs);
     reload->dicts = calloc(e->n_executed, sizeof *reload->dicts);
     if (!reload->pairs || !reload->dicts) {
         PyErr_NoMemory();
         return -1;
     }
-    reload->n_pairs = e->n_executed;
+    reload->n_pairs = n;
     for (size_t i = 0; i < e->n_executed; i++) {
         struct aside *aside = &e->modules[i];
         struct member *member = member_named(reload, aside->name);
@@ -118,7 +119,21 @@ static int pair(struct reload *reload)
             .before = aside->before,
         };
     }
-    return pair_modules(reload->plan, reload->pairs, reload->n_pairs, &options);
+    for (size_t i = e->n_executed; i < n; i++) {
+        PyObject *entry = PyList_GetItem(reload->moved_to, (Py_ssize_t)(i - e->n_executed));
+        PyObject *module = PyTuple_GetItem(entry, 1);
+
+        reload->pairs[i] = (struct module_pair){
+            .name = PyTuple_GetItem(entry, 0),
+            .module = module,
+            .old_dict = PyModule_GetDict(module),
+            .new_dict = PyModule_GetDict(module),
+            .new_code = PyTuple_GetItem(entry, 2),
+            .before = PyTuple_GetItem(entry, 3),
+            .moved_from = member_named(reload, PyTuple_GetItem(entry, 4))->pair,
+        };
+    }
+    return pair_modules(reload->plan, reload->pairs, n, &options);
 }
 
 static int look_at_dropped(struct reload *reload)
@@ -259,7 +274,7 @@ static enum step commit(struct reload *reload)
     reload->committed = true;
     /* Generators and threads that the execution began may run in its dicts. */
     graveyard_keep_globals(plan_verified(reload->plan) ? plan_remap(reload->plan) : NULL,
-                           reload->dicts, reload->n_pairs);
+                           reload->dicts, reload->execution.n_executed);
     exit_functions_remove(reload->doubled_exits);
     if (!plan_verified(reload->plan) ||
         hooks_hold_instances(reload->hooks, plan_remap(reload->plan)) < 0)

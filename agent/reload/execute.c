@@ -372,10 +372,33 @@ static void unlink_from_package(PyObject *name, PyObject *module)
 
 /* Ours is what this thread asked for, directly or in a module that it imported, and no other
  * thread did. */
-static bool is_ours(struct execution *e, PyObject *name)
+static bool is_ours(const struct execution *e, PyObject *name)
 {
     return is_str(name) && PySet_Contains(e->known, name) == 0 &&
            PySet_Contains(e->asked, name) == 1 && PySet_Contains(e->asked_by_others, name) == 0;
+}
+
+PyObject *execution_imports(const struct execution *e)
+{
+    PyObject *modules = PyDict_Copy(PyImport_GetModuleDict()), *name, *module;
+    PyObject *list = modules ? PyList_New(0) : NULL;
+    Py_ssize_t at = 0;
+    int status = list ? 0 : -1;
+
+    while (status == 0 && PyDict_Next(modules, &at, &name, &module)) {
+        PyObject *entry;
+
+        if (!is_module(module) || !is_ours(e, name))
+            continue;
+        entry = PyTuple_Pack(2, name, module);
+        status = entry ? PyList_Append(list, entry) : -1;
+        Py_DecRef(entry);
+    }
+    Py_DecRef(modules);
+    if (status == 0)
+        return list;
+    Py_DecRef(list);
+    return NULL;
 }
 
 /* Module code may have put something else in the module's place (sys.modules[__name__] = ...). */

@@ -51,6 +51,9 @@ int execution_run(struct execution *);
  * the live modules back where it replaced them. */
 void execution_forget_imports(struct execution *);
 
+/* The modules that this execution alone imported first.  New list of (name, module). */
+PyObject *execution_imports(const struct execution *);
+
 void execution_end(struct execution *);
 
 /* For the import hook: the module of this name, or NULL; executes one (0, or -1). */

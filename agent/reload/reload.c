@@ -14,6 +14,7 @@
 #include "leftover.h"
 #include "linecache.h"
 #include "main_thread.h"
+#include "moved_to.h"
 #include "nearest.h"
 #include "request.h"
 #include "source/loaded.h"
@@ -430,6 +431,8 @@ static enum step transact(struct reload *reload, PyObject *names)
         step = ask_old_modules(reload);
     if (step == STEP_NEXT)
         step = execute(reload);
+    if (step == STEP_NEXT && !(reload->moved_to = moved_to(&reload->execution)))
+        step = STEP_ERROR;
     if (step == STEP_NEXT && c_memory_note_buffers(&reload->execution, &reload->buffers) < 0)
         step = STEP_ERROR;
     if (step == STEP_NEXT)
@@ -493,6 +496,7 @@ static void clear(struct reload *reload)
     }
     free(reload->members);
     Py_DecRef(reload->contents_kept);
+    Py_DecRef(reload->moved_to);
     Py_DecRef(reload->doubled_exits);
     Py_DecRef(reload->generations);
     Py_DecRef(reload->remap);

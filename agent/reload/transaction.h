@@ -39,7 +39,8 @@ struct reload {
     struct pointer_set buffers; /* of ctypes, that the modules' names have or had; borrowed */
     struct contents *contents;  /* what containers held before it */
     PyObject *contents_kept;    /* list: owns what that refers to */
-    struct module_pair *pairs;  /* one for each executed module */
+    PyObject *moved_to;         /* moved_to's list */
+    struct module_pair *pairs;  /* one for each executed module, and for each in moved_to */
     size_t n_pairs;
     PyObject **dicts; /* that the new code was executed in, by pair; borrowed */
     struct plan *plan;
