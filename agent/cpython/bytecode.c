@@ -34,7 +34,7 @@ enum { COMMON_NONE = 7, COMMON_EMPTY, COMMON_TRUE, COMMON_FALSE, COMMON_MINUS_ON
 
 static struct {
     bool ready;
-    int extended_arg, cache, nop, common_constant;
+    int extended_arg, cache, nop, common_constant, small_int;
     PyObject *common[N_COMMON]; /* those that are constants: NULL otherwise */
     unsigned char kind[MAX_OPCODE], arg[MAX_OPCODE], shift[MAX_OPCODE];
     unsigned char first[MAX_OPCODE], second[MAX_OPCODE]; /* of a pair; 0: it is none */
@@ -60,7 +60,7 @@ static const struct {
     {"DELETE_SUBSCR", OP_DELETE_SUBSCR},
     {"LOAD_CONST", OP_LOAD_CONST},
     {"RETURN_CONST", OP_LOAD_CONST},
-    {"LOAD_SMALL_INT", OP_LOAD_SMALL_INT},
+    {"LOAD_SMALL_INT", OP_LOAD_CONST},
     {"IMPORT_NAME", OP_IMPORT_NAME},
     {"IMPORT_FROM", OP_IMPORT_FROM},
     {"IMPORT_STAR", OP_IMPORT_STAR},
@@ -176,6 +176,7 @@ static void read_opmap(PyObject *opmap)
     table.cache = opcode_number(opmap, "CACHE");
     table.nop = opcode_number(opmap, "NOP");
     table.common_constant = opcode_number(opmap, "LOAD_COMMON_CONSTANT");
+    table.small_int = opcode_number(opmap, "LOAD_SMALL_INT");
     if (opcode_number(opmap, "CALL_INTRINSIC_1") >= 0)
         table.intrinsic[opcode_number(opmap, "CALL_INTRINSIC_1")] = true;
     if (minor >= 11)
@@ -268,6 +269,16 @@ static PyObject *item(PyObject *tuple, long index)
     return index >= 0 && index < PyTuple_Size(tuple) ? PyTuple_GetItem(tuple, index) : NULL;
 }
 
+/* What LOAD_SMALL_INT (3.14+) loads.  Borrowed: these are immortal, and made with the interpreter
+ * (Include/internal/pycore_long.h). */
+static PyObject *small_int(int value)
+{
+    PyObject *number = PyLong_FromLong(value);
+
+    Py_DecRef(number);
+    return number;
+}
+
 static void resolve_argument(const struct bytecode *code, struct instruction *in)
 {
     switch (table.arg[in->opcode]) {
@@ -288,6 +299,8 @@ static void resolve_argument(const struct bytecode *code, struct instruction *in
         in->kind = OP_LOAD_CONST;
         in->value = table.common[in->arg];
     }
+    if (in->opcode == table.small_int)
+        in->value = small_int(in->arg);
     if (table.intrinsic[in->opcode] && in->arg == INTRINSIC_IMPORT_STAR)
         in->kind = OP_IMPORT_STAR;
 }

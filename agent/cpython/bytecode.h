@@ -23,7 +23,6 @@ enum op_kind {
     OP_STORE_SUBSCR,
     OP_DELETE_SUBSCR,
     OP_LOAD_CONST,
-    OP_LOAD_SMALL_INT, /* 3.14+: the argument is the value */
     OP_IMPORT_NAME,
     OP_IMPORT_FROM,
     OP_IMPORT_STAR,

@@ -81,18 +81,6 @@ static ptrdiff_t new_constant(struct reader *reader, PyObject *value, size_t at)
     return index;
 }
 
-static void read_small_int(struct reader *reader, size_t at)
-{
-    PyObject *value = PyLong_FromLong(reader->code->at[at].arg);
-    int status = value ? PyList_Append(reader->display->owned, value) : -1;
-
-    Py_DecRef(value);
-    if (status < 0)
-        reader->failed = true;
-    else
-        push(reader, new_constant(reader, value, at));
-}
-
 /* BUILD_*: the topmost `n` elements are its parts. */
 static void read_build(struct reader *reader, enum display_kind kind, size_t n, size_t at)
 {
@@ -231,8 +219,6 @@ static void read_instruction(struct reader *reader, size_t at, size_t after)
         reader->unknown = true;
     else if (in->kind == OP_LOAD_CONST && in->value)
         push(reader, new_constant(reader, in->value, at));
-    else if (in->kind == OP_LOAD_SMALL_INT)
-        read_small_int(reader, at);
     else if (in->kind == OP_BUILD_LIST)
         read_build(reader, DISPLAY_LIST, (size_t)in->arg, at);
     else if (in->kind == OP_BUILD_SET)

@@ -301,7 +301,7 @@ static void classify(const struct bytecode *code, struct binding *binding)
     if (count_kind(code, first, last, OP_IMPORT_FROM) ||
         count_kind(code, first, last, OP_IMPORT_NAME))
         binding->kind = BINDS_IMPORT;
-    else if (last - first == 1 && (in->kind == OP_LOAD_CONST || in->kind == OP_LOAD_SMALL_INT)) {
+    else if (last - first == 1 && in->kind == OP_LOAD_CONST) {
         binding->kind = BINDS_CONSTANT;
         binding->constant = in->value;
     } else if (is_empty(code, first, last))
@@ -514,9 +514,7 @@ static long import_level(const struct body *body, size_t import)
     const struct instruction *in = import >= 2 ? &body->code.at[import - 2] : NULL;
     long level = 0;
 
-    if (in && in->kind == OP_LOAD_SMALL_INT)
-        level = in->arg;
-    else if (in && in->value && is_int(in->value))
+    if (in && in->value && is_int(in->value))
         level = PyLong_AsLong(in->value);
     drop_error();
     return level < 0 ? 0 : level;

@@ -25,7 +25,7 @@ struct binding {
     enum binding_kind kind;
     size_t first, n;    /* the instructions that make the value */
     size_t store;       /* the one that binds it */
-    PyObject *constant; /* BINDS_CONSTANT, if it is an object of the code: borrowed */
+    PyObject *constant; /* of BINDS_CONSTANT: borrowed */
     ptrdiff_t next;     /* index of the next binding of the name, or -1 */
     PyObject *body;     /* BINDS_FUNCTION, BINDS_CLASS, BINDS_DECORATED: its code; borrowed */
 };

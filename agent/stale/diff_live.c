@@ -296,25 +296,12 @@ static bool is_plain_constant(PyObject *value)
            type == &PyComplex_Type;
 }
 
-/* New reference, or NULL if it binds no constant. */
-static PyObject *constant_of(const struct body *body, const struct binding *binding)
-{
-    const struct instruction *load = &body->code.at[binding->first];
-
-    if (binding->kind != BINDS_CONSTANT)
-        return NULL;
-    if (load->kind == OP_LOAD_SMALL_INT)
-        return PyLong_FromLong(load->arg);
-    Py_IncRef(binding->constant);
-    return binding->constant;
-}
-
 /* 1: the name has another constant in the source than it has now, and nothing in the module
  * would have changed it. */
 static int has_other_constant(struct live *live, const struct body *body,
                               const struct binding *binding, PyObject *value)
 {
-    PyObject *constant = constant_of(body, binding);
+    PyObject *constant = binding->kind == BINDS_CONSTANT ? binding->constant : NULL;
     int differs = 0;
 
     if (constant && is_plain_constant(value) && is_plain_constant(constant) &&
@@ -322,7 +309,6 @@ static int has_other_constant(struct live *live, const struct body *body,
         int same = constant_same(value, constant);
         differs = same < 0 ? -1 : !same;
     }
-    Py_DecRef(constant);
     if (differs == 1)
         differs = is_unconditional(body, binding);
     if (differs == 1) {
