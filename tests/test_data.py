@@ -488,6 +488,52 @@ REGISTRIES = [
         ''', "import mod; mod.PENDING.remove('a'); del mod.READY['x']", '''
         assert mod.PENDING == ["b"] and mod.READY == {"y": 2} and mod.value == 2
         '''),
+    case("small_numbers_taken_out_stay_out", '''
+        PORTS = [80, 90]
+        SEEN = {1, 2}
+        def f(): return "{{old||new}}"
+        ''', "import mod; mod.PORTS.remove(80); mod.SEEN.discard(1)", '''
+        assert mod.PORTS == [90] and mod.SEEN == {2} and mod.f() == "new"
+        '''),
+    case("arguments_of_a_registration", {"hub.py": '''
+        HANDLERS = []
+        def on(*what, prio=None):
+            def register(f):
+                HANDLERS.append(what + (prio, f))
+                return f
+            return register
+        ''', "mod.py": '''
+        from hub import on
+        LATE = {{7||8}}
+        @on("a")
+        @on("{{b||b2}}")
+        def two(): pass
+        @on(LATE)
+        def named(): return "{{old||new}}"
+        @on(prio={{3||4}})
+        def key(): pass
+        @on(prio=5)
+        def same(): pass
+        class Plugin:
+            all = []
+            def __init_subclass__(cls, prio):
+                Plugin.all.append((prio, cls))
+                Plugin.all.sort(key=lambda entry: entry[0])
+        class A(Plugin, prio=1): pass
+        class B(Plugin, prio={{5||2}}): pass
+        '''}, '''
+        import hub, mod
+        class Mine(mod.Plugin, prio=3): pass
+        hub.HANDLERS.append(("mine", None, mod.two))
+        hub.HANDLERS.append((99, mod.key))
+        ''', '''
+        assert {entry[:-1] for entry in hub.HANDLERS if entry[-1] is mod.two} == {
+            ("a", None), ("b2", None), ("mine", None)}
+        assert [entry[:-1] for entry in hub.HANDLERS if entry[-1] is mod.named] == [(8, None)]
+        assert {entry[:-1] for entry in hub.HANDLERS if entry[-1] is mod.key} == {(4,), (99,)}
+        assert len(hub.HANDLERS) == 7 and mod.named() == "new"
+        assert mod.Plugin.all == [(1, mod.A), (3, Mine), (2, mod.B)]
+        ''', modules=["mod"]),
     case("later_statements_register", '''
         CONFIG = {}
         CONFIG["debug"] = False

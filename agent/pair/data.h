@@ -62,6 +62,12 @@ bool is_same_class(const struct pairing *, PyObject *old, PyObject *new_);
 /* What pairing.merges holds.  0, or -1. */
 int merge_all(struct pairing *);
 
+/* --- reworded.c */
+
+/* Are they tuples that one registration of a definition made, before and after its arguments
+ * changed in the source? */
+bool is_reworded(const struct pairing *, PyObject *old, PyObject *new_);
+
 /* --- doubled.c */
 
 /* Plans the removal of what the new execution registered a second time in lists elsewhere:

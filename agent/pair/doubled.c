@@ -117,9 +117,10 @@ static int collect_list(PyObject *object, void *arg)
     return 0;
 }
 
-/* The first unmatched entry that the new one at `i` repeats, or -1. */
+/* The first unmatched entry that the new one at `i` is the `same` as, or -1. */
 static Py_ssize_t repeated(const struct search *search, PyObject *list, Py_ssize_t i,
-                           const char *matched)
+                           const char *matched,
+                           bool same(const struct pairing *, PyObject *, PyObject *))
 {
     PyObject *new_ = PyList_GetItem(list, i);
 
@@ -127,7 +128,7 @@ static Py_ssize_t repeated(const struct search *search, PyObject *list, Py_ssize
         PyObject *old = PyList_GetItem(list, k);
 
         if (k != i && !matched[k] && old != new_ && !is_made(search, old) &&
-            is_repetition(search->pairing, old, new_))
+            same(search->pairing, old, new_))
             return k;
     }
     return -1;
@@ -144,16 +145,28 @@ static int remove_repeated(struct search *search, PyObject *list)
     }
     for (Py_ssize_t i = 0; status == 0 && i < PyList_Size(list); i++) {
         PyObject *element = PyList_GetItem(list, i);
-        Py_ssize_t old = is_made(search, element) ? repeated(search, list, i, matched) : -1;
+        Py_ssize_t old =
+            is_made(search, element) ? repeated(search, list, i, matched, is_repetition) : -1;
 
         if (old < 0)
             continue;
-        matched[old] = 1;
+        matched[old] = matched[i] = 1;
         if (type_of(PyList_GetItem(list, old)) != type_of(element)) /* an instance */
             status = merge_keep(search->pairing, PyList_GetItem(list, old), element, NULL);
         if (status == 0)
             status =
                 plan_remove(search->pairing->plan, list, pairing_final(search->pairing, element));
+    }
+    for (Py_ssize_t i = 0; status == 0 && i < PyList_Size(list); i++) {
+        PyObject *element = PyList_GetItem(list, i);
+        Py_ssize_t old = !matched[i] && is_made(search, element)
+                             ? repeated(search, list, i, matched, is_reworded)
+                             : -1;
+
+        if (old < 0)
+            continue;
+        matched[old] = 1;
+        status = plan_remove(search->pairing->plan, list, PyList_GetItem(list, old));
     }
     free(matched);
     return status;

@@ -288,6 +288,19 @@ static int match_elements(struct pairing *pairing, PyObject *old, PyObject *new_
         if (merge_keep(pairing, PyList_GetItem(old, at), element, NULL) < 0)
             return -1;
     }
+    for (Py_ssize_t i = 0; i < PyList_Size(new_); i++) {
+        PyObject *element = PyList_GetItem(new_, i);
+
+        for (Py_ssize_t at = 0; !taken[i] && at < PyList_Size(old); at++) {
+            PyObject *live = PyList_GetItem(old, at);
+
+            if (matched[at] || !is_reworded(pairing, live, element))
+                continue;
+            matched[at] = taken[i] = 1;
+            if (plan_replace(pairing->plan, old, live, element) < 0)
+                return -1;
+        }
+    }
     return 0;
 }
 

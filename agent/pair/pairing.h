@@ -14,6 +14,7 @@
  *   merge.c      what the new execution registered in a container that stays
  *   literal.c    containers whose display changed: what the sources say of their parts
  *   carry.c      what the program did to them
+ *   reworded.c   registrations whose arguments changed
  *   doubled.c    what it registered a second time in lists elsewhere
  *   identity.c   what it registered a second time by id()
  *   importers.c  `from mod import CONSTANT` in other modules
