@@ -485,6 +485,21 @@ bump()
         assert (counts["classes"], counts["functions"], counts["methods"]) == (2, 1, 2)
 
 
+def test_subclasses_of_another_module_keep_a_base_of_another_layout(any_python, start):
+    target = start(any_python, {
+        "base.py": "class Base:\n    __slots__ = ('a',)\n    def v(self):\n        return 1\n",
+        "sub.py": "import base\nclass Sub(base.Base):\n    pass\n",
+        "app.py": "import base, sub\nkept = sub.Sub()\nkept.a = 5\n" + IDLE})
+    target.edit("base.py", "class Base:\n    __slots__ = ('b', 'a')\n    def v(self):\n"
+                           "        return 2\n")
+    done = target.attach("base")
+    assert done.returncode == 5
+    held, = done.report["remap"]["held"]
+    assert "subclass sub.Sub" in held["where"] and "--force, and sub" in held["where"]
+    target.reload("--force", "base", "sub")
+    assert target.eval("kept.v(), kept.a, type(kept) is sub.Sub") == (2, 5, True)
+
+
 def test_what_a_split_imported_goes_when_it_fails(any_python, start):
     target = start(any_python, {"one.py": SPLIT,
                                "app.py": "import one, sys\nthing = one.Thing()\n" + IDLE})
@@ -1156,6 +1171,7 @@ REFUSALS = {
     "not a module": ("strange", "not-a-module", "not a module"),
     "not loaded": ("servce", "not-loaded", "not loaded"),
     "vanished": ("vanished", "unreadable", "No such file"),
+    "became a package": ("grown", "unreadable", "No such file"),
     "a FIFO in its place": ("fifo", "unreadable", "not a regular file"),
 }
 
@@ -1170,11 +1186,15 @@ def sources(python, tmp_path_factory):
     (directory / "onlypyc.py").unlink()
     target = harness.Target(python, directory, {
         "service.py": "X = 1\n", "vanished.py": "X = 1\n", "fifo.py": "X = 1\n",
-        "app.py": "import onlypyc, space, service, vanished, fifo, sys, types\n"
+        "grown.py": "X = 1\n",
+        "app.py": "import onlypyc, space, service, vanished, fifo, grown, sys, types\n"
                   "sys.modules['made_up'] = types.ModuleType('made_up')\n"
                   "sys.modules['strange'] = object()\n" + IDLE})
     (directory / "vanished.py").unlink()
     (directory / "fifo.py").unlink()
+    (directory / "grown.py").unlink()
+    (directory / "grown").mkdir()
+    (directory / "grown" / "__init__.py").write_text("X = 2\n")
     os.mkfifo(str(directory / "fifo.py"))
     yield target
     target.kill()
@@ -1187,6 +1207,8 @@ def test_refusal(sources, refusal):
     assert done.returncode == 3, done.stdout + done.stderr
     assert done.report["error"]["code"] == code
     assert text in done.report["error"]["message"]
+    if module == "grown":
+        assert "needs a restart" in done.report["error"]["hint"]
     if code == "not-loaded":
         assert "service" in done.report["error"]["hint"]
     sources.check_unharmed()

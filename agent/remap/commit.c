@@ -17,6 +17,7 @@
 #include "ledger.h"
 #include "scan.h"
 #include "store.h"
+#include "types.h"
 
 /* Asked in this order which edges are theirs; committed in this order. */
 static const struct writer *const writers[] = {
@@ -180,10 +181,50 @@ static int add_kind(struct remap *r, const char *kind, size_t n)
     return status;
 }
 
+/* The class that has the referrer as its bases or MRO, or is the referrer: or NULL. */
+static PyTypeObject *subclass_by(const struct remap *r, const struct edge *e)
+{
+    PyTypeObject *owner = NULL;
+    enum type_part part = types_part(r, e->referrer, &owner);
+
+    if (part == PART_BASES || part == PART_MRO)
+        return owner;
+    if (is_type(e->referrer) &&
+        (PyObject *)((PyTypeObject *)e->referrer)->tp_base == r->keys[e->key].old)
+        return (PyTypeObject *)e->referrer;
+    return NULL;
+}
+
+static PyObject *module_of(PyTypeObject *type)
+{
+    PyObject *module = type->tp_dict ? dict_get(type->tp_dict, "__module__") : NULL;
+
+    return module && is_str(module) ? module : NULL;
+}
+
+/* A subclass that keeps its base is laid out for that.  New reference. */
+static PyObject *subclass_text(PyTypeObject *subclass, PyTypeObject *base)
+{
+    PyObject *name = ledger_name_of((PyObject *)subclass), *text = NULL;
+    PyObject *module = module_of(subclass), *other = module_of(base);
+
+    if (name && module && other && PyUnicode_Compare(module, other) != 0)
+        text = PyUnicode_FromFormat("subclass %U, which cannot be rewritten, as the layout changed "
+                                    "(to take it along: --force, and %U among the modules)",
+                                    name, module);
+    else if (name)
+        text = PyUnicode_FromFormat("subclass %U, which cannot be rewritten, as the layout changed",
+                                    name);
+    Py_DecRef(name);
+    return text;
+}
+
 static int hold_unresolved(struct remap *r, const struct edge *e)
 {
-    PyObject *where =
-        PyUnicode_FromFormat("%s object, which cannot be rewritten", type_of(e->referrer)->tp_name);
+    PyTypeObject *subclass = r->keys[e->key].is_class ? subclass_by(r, e) : NULL;
+    PyObject *where = subclass ? subclass_text(subclass, (PyTypeObject *)r->keys[e->key].old)
+                               : PyUnicode_FromFormat("%s object, which cannot be rewritten",
+                                                      type_of(e->referrer)->tp_name);
     const char *text = where ? PyUnicode_AsUTF8(where) : NULL;
     int status = text ? remap_hold(r, e->key, text, e->visits) : -1;
 

@@ -177,8 +177,7 @@ static PyObject *class_name(PyTypeObject *type)
     return text ? text : PyUnicode_FromString(type->tp_name);
 }
 
-/* What the object is called, without running code of the target.  New reference. */
-static PyObject *name_of(PyObject *o)
+PyObject *ledger_name_of(PyObject *o)
 {
     PyObject *module, *name, *text = NULL;
 
@@ -210,7 +209,7 @@ static int hold(struct remap *r, uint32_t key, PyObject *entry, size_t count)
 
 int remap_hold(struct remap *r, uint32_t key, const char *where, size_t count)
 {
-    PyObject *name = name_of(r->keys[key].old);
+    PyObject *name = ledger_name_of(r->keys[key].old);
 
     return hold(
         r, key,
@@ -232,7 +231,8 @@ static PyObject *symbol_of(const struct static_word *word)
 
 int remap_hold_static(struct remap *r, uint32_t key, const struct static_word *word)
 {
-    PyObject *name = name_of(r->keys[key].old), *file = PyUnicode_DecodeFSDefault(word->file);
+    PyObject *name = ledger_name_of(r->keys[key].old),
+             *file = PyUnicode_DecodeFSDefault(word->file);
     PyObject *symbol = symbol_of(word), *where = NULL, *entry = NULL;
     unsigned long long address = (uintptr_t)word->address, offset = word->offset;
     char text[20];

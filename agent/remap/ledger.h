@@ -20,4 +20,7 @@ size_t ledger_unaccounted(const struct remap *);
 int ledger_note(struct remap *);
 size_t ledger_compare(const struct remap *, size_t n_graves);
 
+/* What the object is called, without running code of the target.  New reference. */
+PyObject *ledger_name_of(PyObject *);
+
 #endif
