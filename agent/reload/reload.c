@@ -142,7 +142,11 @@ static enum step read_source(struct member *member)
                  member->source.why);
         return STEP_ERROR;
     case SOURCE_UNREADABLE:
-        job_fail("unreadable", 3, "put the file back, or attach again once it is written",
+        job_fail("unreadable", 3,
+                 member->source.became_other
+                     ? "a module that became a package, or a package that became a module, needs a "
+                       "restart"
+                     : "put the file back, or attach again once it is written",
                  "module %s of process %d %s", utf8(member->name), (int)getpid(),
                  member->source.why);
         return STEP_ERROR;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cache_path.h"
 #include "cpython/introspect.h"
@@ -123,6 +124,18 @@ static PyObject *beside_sys_path(PyObject *file)
     return PyUnicode_FromFormat("%U/%s", first, slash ? slash + 1 : name);
 }
 
+/* m.py that is m/__init__.py now, or the reverse? */
+static bool has_become(const char *file, const char *from, const char *to)
+{
+    size_t n = strlen(file), end = strlen(from);
+    char *other = NULL;
+    bool is = n > end && strcmp(file + n - end, from) == 0 &&
+              asprintf(&other, "%.*s%s", (int)(n - end), file, to) >= 0 && access(other, R_OK) == 0;
+
+    free(other);
+    return is;
+}
+
 static int read_from_disk(struct source *source)
 {
     PyObject *other;
@@ -140,6 +153,9 @@ static int read_from_disk(struct source *source)
         snprintf(source->why, sizeof source->why, "was loaded from %.100s: %s",
                  name && *name ? name : "a file",
                  error == EINVAL ? "It is not a regular file" : strerror(error));
+        source->became_other =
+            name && error == ENOENT &&
+            (has_become(name, ".py", "/__init__.py") || has_become(name, "/__init__.py", ".py"));
         drop_error();
     }
     return 0;

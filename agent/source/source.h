@@ -22,6 +22,7 @@ enum source_state {
 struct source {
     enum source_state state;
     char why[160];         /* not SOURCE_READ: continues "module NAME ..." */
+    bool became_other;     /* SOURCE_UNREADABLE: a module that is a package now, or the reverse */
     PyObject *name;        /* str: the name in sys.modules */
     PyObject *loaded_file; /* str: co_filename of the loaded code; NULL: unknown */
     PyObject *file; /* str: that of the new code: the same, unless the release was switched */
