@@ -480,6 +480,26 @@ CLASSES = [
         assert both.short() == 2 and isinstance(both, mod.Mode) and one in both
         assert (both | mod.Mode.X).value == 7
         '''),
+    case("flags_that_get_other_numbers", '''
+        import enum
+        class Mode(enum.Flag):
+            {{||X = enum.auto()}}
+            R = enum.auto()
+            W = enum.auto()
+            E = enum.auto()
+        class Number(enum.IntFlag):
+            A = {{1||4}}
+            B = 2
+        ''', """
+from mod import Mode, Number
+both, others, number = Mode.R | Mode.W, ~Mode.R, Number.A | Number.B
+table = {both: 1}
+~both
+""", '''
+        assert both is Mode.R | Mode.W and both.value == 6 and table[Mode.R | Mode.W] == 1
+        assert Mode.X not in both and Mode.W in both and ~both == Mode.X | Mode.E
+        assert others is Mode.W | Mode.E and number == 3
+        '''),
     case("functional_enum_and_namedtuple", '''
         import enum
         from collections import namedtuple

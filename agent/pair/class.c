@@ -172,32 +172,106 @@ static int pair_members(struct pairing *pairing, PyObject *old, PyObject *new_)
     return 0;
 }
 
-/* Members that are no names of the source: combinations of flags, made when first used.  The
- * new class gets those that it has not made itself, if they can become its instances; else it makes
- * its own when they are used. */
+/* The member's number, or 0: none, or one that is no flag's. */
+static long flag_of(PyObject *member)
+{
+    PyObject *attributes = instance_dict(member);
+    PyObject *value = attributes ? dict_get(attributes, "_value_") : NULL;
+    long number = value && type_of(value) == &PyLong_Type ? PyLong_AsLong(value) : 0;
+
+    Py_DecRef(attributes);
+    drop_error();
+    return number > 0 ? number : 0;
+}
+
+/* What a combination of members is now that those of these names have other numbers: `value` if it
+ * is not made of such members alone. */
+static long combined_now(PyObject *old_map, PyObject *new_map, long value)
+{
+    PyObject *name, *member;
+    Py_ssize_t at = 0;
+    long rest = value, now = 0;
+
+    while (value > 0 && PyDict_Next(old_map, &at, &name, &member)) {
+        PyObject *there = dict_lookup(new_map, name);
+        long flag = flag_of(member);
+
+        if (!(flag & value) || flag & (flag - 1))
+            continue;
+        if (!there || !flag_of(there))
+            return value;
+        rest &= ~flag;
+        now |= flag_of(there);
+    }
+    return rest || value <= 0 ? value : now;
+}
+
+/* At the commit the combination gets that number.  Its class is another one then, so it may not
+ * keep its complement either (3.11+). */
+static int renumber(struct pairing *pairing, PyObject *member, PyObject *value)
+{
+    PyObject *attributes = instance_dict(member);
+    PyObject *names[] = {PyUnicode_InternFromString("_value_"),
+                         PyUnicode_InternFromString("_inverted_")};
+    int status = attributes && names[0] && names[1] ? 0 : -1;
+
+    if (status == 0)
+        status = pairing_set(pairing, attributes, names[0], value);
+    if (status == 0 && dict_lookup(attributes, names[1]))
+        status = pairing_set(pairing, attributes, names[1], NULL);
+    Py_DecRef(names[0]);
+    Py_DecRef(names[1]);
+    Py_DecRef(attributes);
+    return status;
+}
+
+/* One combination of flags that the new class has under `value`, or gets, if it can become its
+ * instance; else the class makes its own when it is used. */
+static int pair_pseudo_member(struct pairing *pairing, PyObject *member, PyObject *value,
+                              PyObject *new_map, bool fits)
+{
+    PyObject *there = dict_lookup(new_map, value);
+
+    if (there)
+        return pairing_add(pairing, member, there) < 0 ? -1 : 0;
+    if (!fits)
+        return 0;
+    return PyDict_SetItem(new_map, value, member) < 0 ? -1 : renumber(pairing, member, value);
+}
+
+/* Members that are no names of the source: combinations of flags, made when first used.  They
+ * are what their members are; one that is an int keeps its number. */
 static int pair_pseudo_members(struct pairing *pairing, PyObject *old, PyObject *new_)
 {
-    PyObject *old_map = enum_map(old, "_value2member_map_");
-    PyObject *new_map = enum_map(new_, "_value2member_map_");
+    PyObject *old_map = enum_map(old, "_value2member_map_"), *old_names;
+    PyObject *new_map = enum_map(new_, "_value2member_map_"), *new_names;
     PyObject *value, *member;
     Py_ssize_t at = 0;
     bool numbers = PyType_IsSubtype((PyTypeObject *)old, &PyLong_Type);
-    bool fit = numbers == !!PyType_IsSubtype((PyTypeObject *)new_, &PyLong_Type);
+    bool fit =
+        numbers == !!PyType_IsSubtype((PyTypeObject *)new_, &PyLong_Type) &&
+        (!dict_get(class_dict(new_), "_boundary_") || dict_get(class_dict(new_), "_flag_mask_"));
 
-    if (!old_map || !new_map)
+    old_names = enum_map(old, "_member_map_");
+    new_names = enum_map(new_, "_member_map_");
+    if (!old_map || !new_map || !old_names || !new_names)
         return 0;
     while (PyDict_Next(old_map, &at, &value, &member)) {
-        PyObject *there;
-        int status = 0;
+        long was, is;
+        PyObject *now;
+        int status;
 
         if (type_of(value) != &PyLong_Type || remap_get(pairing->remap, member))
             continue;
-        there = dict_lookup(new_map, value);
-        if (there)
-            status = pairing_add(pairing, member, there);
-        else if (fit && (!dict_get(class_dict(new_), "_boundary_") ||
-                         dict_get(class_dict(new_), "_flag_mask_")))
-            status = PyDict_SetItem(new_map, value, member);
+        was = PyLong_AsLong(value);
+        drop_error();
+        is = numbers ? was : combined_now(old_names, new_names, was);
+        if (is == was)
+            Py_IncRef(now = value);
+        else
+            now = PyLong_FromLong(is);
+        status = now ? pair_pseudo_member(pairing, member, now, new_map, fit) : -1;
+        Py_DecRef(now);
         if (status < 0)
             return -1;
     }
