@@ -261,22 +261,22 @@ static int read_namespace(PyObject *places, PyObject *qualname, struct body *bod
 }
 
 /* A class in the namespace of another, `outer`. */
-static int settle_nested(struct scope *scope, PyObject *outer, PyObject *name, PyObject *old,
+static int settle_nested(const struct scope *module, PyObject *outer, PyObject *name, PyObject *old,
                          PyObject *new_, const struct module_pair *from)
 {
-    const struct pairing *pairing = scope->pairing;
+    const struct pairing *pairing = module->pairing;
     struct body old_body = {0}, new_body = {0};
-    struct scope module = *scope;
+    struct scope scope = *module;
     int status;
 
-    scope->outer = &module;
+    scope.outer = module;
     status =
-        read_namespace(pairing->places[from - pairing->modules].old, outer, &old_body, &scope->old);
+        read_namespace(pairing->places[from - pairing->modules].old, outer, &old_body, &scope.old);
     if (status == 0)
-        status = read_namespace(pairing->places[scope->module - pairing->modules].new_, outer,
-                                &new_body, &scope->new_);
+        status = read_namespace(pairing->places[scope.module - pairing->modules].new_, outer,
+                                &new_body, &scope.new_);
     if (status == 0)
-        status = settle(scope, name, old, new_);
+        status = settle(&scope, name, old, new_);
     body_clear(&old_body);
     body_clear(&new_body);
     return status;
