@@ -26,7 +26,7 @@ struct pool_header {
     uint32_t arenaindex, szidx, nextoffset, maxnextoffset;
 };
 
-enum { PAGE = 4096, N_PAGES = 1 << 9, N_BLOCKS = 1 << 14 };
+enum { PAGE = 4096, N_PAGES = 1 << 11, N_BLOCKS = 1 << 16 };
 
 struct page {
     uintptr_t address;

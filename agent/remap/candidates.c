@@ -12,10 +12,18 @@ enum { BUDGET = 1 << 18, MOST_BLOCKS = 1 << 14, PIECE = 512, MOST_STATICS = 8, L
 
 /* --- growing arrays */
 
-static void push_word(struct candidates *c, uintptr_t address)
+static void push_word(struct candidates *c, uintptr_t *word)
 {
     if (big_reserve(&c->words, c->n, &c->cap, sizeof *c->words))
-        c->words[c->n++] = (uintptr_t *)address;
+        c->words[c->n++] = word;
+    else
+        c->failed = true;
+}
+
+static void push_found(struct candidates *c, uintptr_t address, uint32_t key)
+{
+    if (big_reserve(&c->found, c->n_found, &c->cap_found, sizeof *c->found))
+        c->found[c->n_found++] = (struct found){(uintptr_t *)address, key, c->rings};
     else
         c->failed = true;
 }
@@ -73,13 +81,17 @@ static bool is_forbidden(const struct candidates *c, uintptr_t address)
 }
 
 /* The low bits of a reference may be flags (_PyStackRef from 3.14, lru_cache's keys, ...). */
-static bool may_be_reference(const struct candidates *c, uintptr_t word)
+static bool may_be_reference(uintptr_t word, const PyObject *key)
 {
-    uintptr_t tag = word - (uintptr_t)c->key;
+    uintptr_t tag = word - (uintptr_t)key;
 
-    if (!c->key)
-        return keys_lookup(c->keys, (PyObject *)word) >= 0;
     return tag < 8 && tag != 4;
+}
+
+/* The index of the key that the word may be a reference to, or -1. */
+static ptrdiff_t key_of(const struct candidates *c, uintptr_t word)
+{
+    return word % 8 == 4 ? -1 : keys_lookup(c->keys, (const PyObject *)(word - word % 8));
 }
 
 /* --- which pointers to follow */
@@ -147,41 +159,36 @@ static int visit_child(PyObject *o, void *arg)
     return 1;
 }
 
-/* Needed as soon as pointers are followed. */
-static void know_children(struct candidates *c)
-{
-    if (c->have_children)
-        return;
-    if (type_of(c->referrer)->tp_traverse)
-        type_of(c->referrer)->tp_traverse(c->referrer, visit_child, c);
-    c->have_children = true;
-}
-
 /* --- reading */
 
-static void look_at(struct candidates *c, const uintptr_t *words, size_t n, uintptr_t address)
+static void look_for_keys(struct candidates *c, struct block block)
 {
-    for (size_t i = 0; i < n && !c->failed; i++, address += sizeof *words) {
-        if (!may_be_reference(c, words[i])) {
-            if (c->have_children)
-                follow(c, words[i]);
-        } else if (!is_forbidden(c, address)) {
-            push_word(c, address);
-        }
+    for (uintptr_t at = block.low; at + sizeof at <= block.high && !c->failed; at += sizeof at) {
+        ptrdiff_t key = key_of(c, *(const uintptr_t *)at);
+
+        if (key >= 0 && !is_forbidden(c, at))
+            push_found(c, at, (uint32_t)key);
     }
 }
 
-/* Words that were peeked at may have changed since. */
-static void drop_changed(struct candidates *c, size_t from)
+static void follow_all(struct candidates *c, struct block block)
 {
-    size_t n = from;
-    uintptr_t word;
+    for (uintptr_t at = block.low; at + sizeof at <= block.high && !c->failed; at += sizeof at)
+        if (key_of(c, *(const uintptr_t *)at) < 0)
+            follow(c, *(const uintptr_t *)at);
+}
 
-    for (size_t i = from; i < c->n; i++)
-        if (memory_read(&c->heap->memory, (uintptr_t)c->words[i], &word, sizeof word) &&
-            may_be_reference(c, word))
-            c->words[n++] = c->words[i];
-    c->n = n;
+/* Copies of what is at `address`. */
+static void look_at(struct candidates *c, const uintptr_t *words, size_t n, uintptr_t address)
+{
+    for (size_t i = 0; i < n && !c->failed; i++, address += sizeof *words) {
+        ptrdiff_t key = key_of(c, words[i]);
+
+        if (key < 0)
+            follow(c, words[i]);
+        else if (!is_forbidden(c, address))
+            push_found(c, address, (uint32_t)key);
+    }
 }
 
 static void read_block(struct candidates *c, struct block block)
@@ -191,14 +198,12 @@ static void read_block(struct candidates *c, struct block block)
 
     while (address + sizeof words[0] <= block.high && c->budget && !c->failed) {
         size_t n = (block.high - address) / sizeof words[0];
-        size_t known = c->n;
 
         if (n > PIECE)
             n = PIECE;
         if (!memory_peek(&c->heap->memory, address, words, n * sizeof words[0]))
             return;
         look_at(c, words, n, address);
-        drop_changed(c, known);
         address += n * sizeof words[0];
         c->budget -= n < c->budget ? n : c->budget;
     }
@@ -228,6 +233,18 @@ static void sort_words(struct candidates *c)
     c->n = n;
 }
 
+static int settle(struct candidates *c)
+{
+    if (c->failed) {
+        c->failed = false;
+        candidates_forget(c);
+        PyErr_NoMemory();
+        return -1;
+    }
+    sort_words(c);
+    return 0;
+}
+
 /* --- the start */
 
 /* Allocated for its type's tp_basicsize, and for the items of a tuple, and nothing else. */
@@ -250,13 +267,6 @@ static struct block own_block(struct candidates *c)
         high > end)
         end = high;
     return (struct block){start, end};
-}
-
-/* The object lives and its extent is known: no need to ask the kernel. */
-static void read_own(struct candidates *c, struct block block)
-{
-    look_at(c, (const uintptr_t *)block.low, (block.high - block.low) / sizeof(uintptr_t),
-            block.low);
 }
 
 /* ob_item and ob_size of a list (Include/cpython/listobject.h, 3.8 to 3.15): up to millions
@@ -304,80 +314,195 @@ static void add_statics(struct candidates *c)
         push_block(c, ranges[i].low, ranges[i].high);
 }
 
-int candidates_open(struct candidates *c, struct heap *heap, PyObject *referrer, PyObject *key,
-                    enum reach reach)
+/* Where the referrer's own references are: two blocks, the second may be empty.  It lives and
+ * their extent is known: no need to ask the kernel. */
+static void own_blocks(struct candidates *c, struct block blocks[2])
 {
-    c->heap = heap;
+    blocks[0] = own_block(c);
+    blocks[1] = is_list(c->referrer) ? list_items(c->referrer) : instance_values(c->referrer);
+}
+
+int candidates_own(struct candidates *c, PyObject *referrer, const PyObject *key)
+{
+    struct block blocks[2];
+
+    if (heap_memory(c->heap) < 0)
+        return -1;
+    if (c->referrer != referrer)
+        candidates_forget(c);
     c->referrer = referrer;
-    c->key = key;
-    c->n = c->n_blocks = c->next = c->n_large = c->next_large = 0;
+    c->n = c->ring = 0;
+    own_blocks(c, blocks);
+    for (int i = 0; i < 2; i++)
+        for (uintptr_t at = blocks[i].low; at + sizeof at <= blocks[i].high; at += sizeof at)
+            if (may_be_reference(*(const uintptr_t *)at, key) && !is_forbidden(c, at))
+                push_word(c, (uintptr_t *)at);
+    return settle(c);
+}
+
+/* --- the walk */
+
+static void walk_children(struct candidates *c)
+{
+    type_of(c->referrer)->tp_traverse(c->referrer, visit_grandchild_block, c);
+}
+
+static void walk_statics(struct candidates *c)
+{
+    if (is_type(c->referrer) || PyType_IsSubtype(type_of(c->referrer), &PyModule_Type))
+        add_statics(c);
+}
+
+/* Nothing is left to be read, or too much was: on from the next start.  False: that was all. */
+static bool go_on(struct candidates *c)
+{
+    if (c->start == START_STATICS)
+        return false;
+    c->start++;
+    c->next = c->n_blocks = c->next_large = c->n_large = 0;
     c->budget = BUDGET;
-    c->have_children = c->own_read = c->failed = false;
+    if (c->start == START_CHILDREN)
+        walk_children(c);
+    else
+        walk_statics(c);
+    return true;
+}
+
+static int begin(struct candidates *c)
+{
+    struct block blocks[2];
+
+    c->n_found = c->n_blocks = c->next = c->n_large = c->next_large = 0;
+    c->n_keys = c->keys->n_keys;
+    c->start = START_OWN;
+    c->budget = BUDGET;
+    c->rings = 0;
     address_set_clear(&c->seen);
     address_set_clear(&c->children);
-    if (heap_memory(heap) < 0)
+    if (heap_map(c->heap) < 0)
         return -1;
-    if (reach == REACH_OWN)
-        return 0;
-    if (heap_map(heap) < 0)
-        return -1;
-    know_children(c);
-    if (reach == REACH_CHILDREN)
-        type_of(referrer)->tp_traverse(referrer, visit_grandchild_block, c);
-    else if (is_type(referrer) || PyType_IsSubtype(type_of(referrer), &PyModule_Type))
-        add_statics(c);
+    type_of(c->referrer)->tp_traverse(c->referrer, visit_child, c);
+    own_blocks(c, blocks);
+    see(c, blocks[0].low);
+    look_for_keys(c, blocks[0]);
+    look_for_keys(c, blocks[1]);
+    follow_all(c, blocks[0]);
+    c->rings = 1;
     return 0;
 }
 
-static int next_ring(struct candidates *c)
+static void next_ring(struct candidates *c)
 {
-    struct block own = own_block(c);
-    size_t end;
+    size_t end = c->n_blocks;
 
-    if (!c->own_read) {
-        c->own_read = true;
-        read_own(c, own);
-        if (is_list(c->referrer))
-            read_own(c, list_items(c->referrer));
-        else
-            read_own(c, instance_values(c->referrer));
-        if (c->n_blocks == 0 && c->n_large == 0)
-            return 0;
-    } else if (!c->have_children) { /* the second ring: now read it again for pointers */
-        if (heap_map(c->heap) < 0)
-            return -1;
-        know_children(c);
-        see(c, own.low);
-        read_own(c, own);
-    }
-    end = c->n_blocks;
-    if (c->next == end && c->next_large < c->n_large)
+    if (c->next == end)
         read_block(c, c->large[c->next_large++]);
     while (c->next < end && c->budget && !c->failed)
         read_block(c, c->blocks[c->next++]);
-    return 0;
+    c->rings++;
 }
 
-int candidates_next(struct candidates *c)
+static bool is_at_end(const struct candidates *c)
 {
-    size_t before = c->n;
+    return (c->next == c->n_blocks && c->next_large == c->n_large) || !c->budget || c->failed;
+}
 
-    if (c->own_read && c->have_children &&
-        ((c->next == c->n_blocks && c->next_large == c->n_large) || !c->budget))
-        return -1;
-    if (next_ring(c) < 0)
-        return -2;
-    if (c->failed) {
-        PyErr_NoMemory();
-        return -2;
+/* False: there is none. */
+static bool read_ring(struct candidates *c)
+{
+    while (is_at_end(c))
+        if (c->failed || !go_on(c))
+            return false;
+    next_ring(c);
+    return true;
+}
+
+/* Memory that is not the referrer's own may have changed since it was peeked at, or be gone. */
+static bool is_still(struct candidates *c, const uintptr_t *word, const PyObject *key)
+{
+    uintptr_t value;
+
+    return memory_read(&c->heap->memory, (uintptr_t)word, &value, sizeof value) &&
+           may_be_reference(value, key);
+}
+
+static bool is_of(const struct found *found, uint32_t key, uint32_t ring)
+{
+    return found->key == key && found->ring == ring;
+}
+
+/* The words of all rings up to this one, if it has any. */
+static int take_ring(struct candidates *c, uint32_t key)
+{
+    size_t i = 0;
+
+    while (i < c->n_found && !is_of(&c->found[i], key, c->ring))
+        i++;
+    if (i == c->n_found)
+        return 0;
+    c->n = 0;
+    for (i = 0; i < c->n_found; i++) {
+        const struct found *found = &c->found[i];
+
+        if (found->key == key && found->ring <= c->ring &&
+            (!found->ring || is_still(c, found->word, c->keys->keys[key].old)))
+            push_word(c, found->word);
     }
-    sort_words(c);
-    return c->n > before;
+    return settle(c) < 0 ? -2 : 1;
+}
+
+int candidates_next(struct candidates *c, uint32_t key)
+{
+    int status;
+
+    if (!c->rings || c->n_keys != c->keys->n_keys) {
+        c->ring = 0;
+        if (begin(c) < 0)
+            return -2;
+    }
+    if (c->ring == c->rings && !read_ring(c))
+        return settle(c) < 0 ? -2 : -1;
+    status = c->ring ? take_ring(c, key) : 0; /* the referrer's own words are in */
+    c->ring++;
+    return status;
+}
+
+int candidates_add(struct candidates *c, const PyObject *key, uintptr_t *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (is_still(c, words[i], key))
+            push_word(c, words[i]);
+    return settle(c);
+}
+
+int candidates_walk(struct candidates *c, PyObject *referrer, size_t *budget)
+{
+    size_t most = *budget < BUDGET ? *budget : BUDGET;
+
+    if (heap_memory(c->heap) < 0)
+        return -1;
+    candidates_forget(c);
+    c->referrer = referrer;
+    if (begin(c) < 0)
+        return -1;
+    c->budget = most;
+    while (!is_at_end(c))
+        next_ring(c);
+    *budget -= most - c->budget;
+    return settle(c);
+}
+
+void candidates_forget(struct candidates *c)
+{
+    c->referrer = NULL;
+    c->rings = 0;
+    c->ring = 0;
 }
 
 void candidates_free(struct candidates *c)
 {
     big_free(c->words);
+    big_free(c->found);
     big_free(c->blocks);
     big_free(c->large);
     address_set_free(&c->seen);

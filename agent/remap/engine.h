@@ -170,10 +170,11 @@ int remap_hold_static(struct remap *, uint32_t key, const struct static_word *);
 /* field.c: the addresses of all fields of `referrer` that hold keys[key].old, proven by
  * the flip test.  Returns their number (it equals `visits`, or the search failed: then 0,
  * nothing to be written), -1 with MemoryError.  `visits` are those that no other writer
- * took; ob_type is never a field.  *fields is remap_alloc'ed.  Words may
+ * took; ob_type is never a field.  *fields: the `n_before` that an earlier search found, which are
+ * tried before memory is searched; then what this one did, remap_alloc'ed.  Words may
  * carry tag bits (3.14+ stack references): bit 0 set means a borrowed reference. */
 ptrdiff_t field_find(struct remap *, PyObject *referrer, uint32_t key, size_t visits,
-                     uintptr_t ***fields);
+                     size_t n_before, uintptr_t ***fields);
 
 /* frames.c: try the layouts that the writers rely on, once.  Runs a little Python code, so
  * remap_new calls it, before anything is looked at. */

@@ -29,8 +29,8 @@ struct fields {
     struct candidates candidates;
     struct items items;
     char *twins;
-    size_t twins_bytes;
-    uint32_t *hits; /* by word */
+    size_t twins_bytes, at_once; /* how many words have one */
+    uint32_t *hits;              /* by word */
     size_t cap_hits;
 };
 
@@ -158,36 +158,67 @@ static bool flip_words(uintptr_t **words, PyObject *referrer, struct flip *flip,
     return flip->key_visits + flip->twin_visits == before->n && flip->others == before->others;
 }
 
+/* Twins for `n` words at a time.  1; 0: there can be none; -1: MemoryError. */
+static int make_twins(struct fields *f, struct flip *flip, size_t n)
+{
+    uintptr_t start;
+    size_t bytes = twin_bytes(f->candidates.heap, flip->key, &start), most;
+
+    flip->step = (bytes + 63) & ~(size_t)31;
+    most = MOST_TWINS / flip->step;
+    f->at_once = n < most ? n : most;
+    if (!bytes || n / f->at_once > MOST_TURNS)
+        return 0;
+    if (reserve_hits(f, n) < 0 || reserve_twins(f, f->at_once * flip->step + 64) < 0)
+        return -1;
+    /* An object is 16 bytes aligned, and so are its twins. */
+    flip->twins = (char *)(((uintptr_t)f->twins + 31) & ~(uintptr_t)31) + start % 16;
+    for (size_t i = 0; i < f->at_once; i++)
+        memcpy((char *)flip->twins + i * flip->step, (const void *)start, bytes);
+    flip->twins += (uintptr_t)flip->key - start;
+    return 1;
+}
+
+/* Flips `n` of the candidates, from the `i`th on. */
+static bool flip_some(struct fields *f, size_t i, size_t n, struct flip *flip,
+                      const struct count *before)
+{
+    flip->n = n;
+    flip->hits = f->hits + i;
+    return flip_words(f->candidates.words + i, f->candidates.referrer, flip, before);
+}
+
+/* A word that is no field may be what the traverse function finds its way by: then the visits do
+ * not add up, and each is tried alone.  Such a word has no hits. */
+static void flip_each(struct fields *f, size_t i, size_t n, struct flip *flip,
+                      const struct count *before)
+{
+    for (; n > 0; i++, n--)
+        if (!flip_some(f, i, 1, flip, before))
+            f->hits[i] = 0;
+}
+
 /* Which of the candidates are fields: hits by word.  How many visits they explain in
  * *explained.  1; 0: not to be told; -1: MemoryError. */
 static int prove(struct fields *f, const struct count *before, size_t *explained)
 {
-    struct candidates *c = &f->candidates;
-    uintptr_t start;
-    size_t bytes = twin_bytes(c->heap, c->key, &start);
-    size_t step = (bytes + 63) & ~(size_t)31;
-    size_t most = MOST_TWINS / step, at_once = c->n < most ? c->n : most;
-    struct flip flip = {.key = c->key, .step = step};
+    const struct candidates *c = &f->candidates;
+    struct flip flip = {.key = before->key};
+    int status = c->n ? make_twins(f, &flip, c->n) : 1;
 
     *explained = 0;
-    if (!c->n)
-        return 1;
-    if (!bytes || c->n / at_once > MOST_TURNS)
-        return 0;
-    if (reserve_hits(f, c->n) < 0 || reserve_twins(f, at_once * step + 64) < 0)
-        return -1;
-    /* An object is 16 bytes aligned, and so are its twins. */
-    flip.twins = (char *)(((uintptr_t)f->twins + 31) & ~(uintptr_t)31) + start % 16;
-    for (size_t i = 0; i < at_once; i++)
-        memcpy((char *)flip.twins + i * step, (const void *)start, bytes);
-    flip.twins += (uintptr_t)c->key - start;
-    for (size_t i = 0; i < c->n; i += flip.n) {
-        flip.n = c->n - i < at_once ? c->n - i : at_once;
-        flip.hits = f->hits + i;
-        if (!flip_words(c->words + i, c->referrer, &flip, before))
+    if (status <= 0)
+        return status;
+    for (size_t i = 0, n; i < c->n; i += n) {
+        n = c->n - i < f->at_once ? c->n - i : f->at_once;
+        if (flip_some(f, i, n, &flip, before))
+            continue;
+        if (c->n > MOST_TURNS)
             return 0;
-        *explained += flip.twin_visits;
+        flip_each(f, i, n, &flip, before);
     }
+    for (size_t i = 0; i < c->n; i++)
+        *explained += f->hits[i];
     return 1;
 }
 
@@ -199,23 +230,29 @@ static bool is_table(PyObject *o)
            PyType_IsSubtype(type_of(o), &PyFrozenSet_Type);
 }
 
-/* 1: the fields are the candidates with hits.  0: not found.  -1: MemoryError. */
-static int search(struct fields *f, const struct count *before, size_t wanted)
+/* 1: the fields are the candidates with hits.  0: they do not explain what is wanted, or more.
+ * -1: MemoryError. */
+static int explains(struct fields *f, const struct count *before, size_t wanted, bool *enough)
 {
-    struct candidates *c = &f->candidates;
-    size_t explained = 0;
-    int found, status;
+    size_t explained;
+    int status = prove(f, before, &explained);
 
-    while ((found = candidates_next(c)) >= 0) {
-        if (found) {
-            status = prove(f, before, &explained);
-            if (status <= 0)
-                return status;
-            if (explained >= wanted)
-                return explained == wanted;
-        }
-        if (is_table(c->referrer))
-            return 0;
+    *enough = status == 1 && explained >= wanted;
+    return status == 1 ? explained == wanted : status;
+}
+
+/* The same; and -1 with any exception. */
+static int search(struct fields *f, uint32_t key, const struct count *before, size_t wanted)
+{
+    int found, status;
+    bool enough;
+
+    while ((found = candidates_next(&f->candidates, key)) >= 0) {
+        if (!found)
+            continue;
+        status = explains(f, before, wanted, &enough);
+        if (status || enough)
+            return status;
     }
     return found == -1 ? 0 : -1;
 }
@@ -241,8 +278,12 @@ static struct fields *state(struct remap *r)
 {
     if (!r->fields) {
         r->fields = calloc(1, sizeof *r->fields);
-        if (!r->fields)
+        if (!r->fields) {
             PyErr_NoMemory();
+            return NULL;
+        }
+        r->fields->candidates.heap = r->heap;
+        r->fields->candidates.keys = r;
     }
     return r->fields;
 }
@@ -260,8 +301,10 @@ void field_close(struct remap *r)
 
 void field_forget(struct remap *r)
 {
-    if (r->fields)
+    if (r->fields) {
         items_forget(&r->fields->items);
+        candidates_forget(&r->fields->candidates);
+    }
     if (r->heap->memory_open)
         memory_forget(&r->heap->memory);
 }
@@ -275,12 +318,14 @@ ptrdiff_t field_find_item(struct remap *r, PyObject *referrer, uint32_t key, siz
 }
 
 ptrdiff_t field_find(struct remap *r, PyObject *referrer, uint32_t key, size_t visits,
-                     uintptr_t ***fields)
+                     size_t n_before, uintptr_t ***fields)
 {
     struct fields *f = state(r);
     PyObject *old = r->keys[key].old;
     struct count before;
+    bool enough;
     ptrdiff_t n;
+    int status;
 
     if (!f)
         return -1;
@@ -290,17 +335,15 @@ ptrdiff_t field_find(struct remap *r, PyObject *referrer, uint32_t key, size_t v
     if (n != -2)
         return n;
     before = count_visits(referrer, old);
-    for (enum reach reach = REACH_OWN; reach <= REACH_STATICS; reach++) {
-        int status = candidates_open(&f->candidates, r->heap, referrer, old, reach);
-
+    status = candidates_own(&f->candidates, referrer, old);
+    if (status == 0)
+        status = explains(f, &before, visits, &enough);
+    if (status == 0 && !enough && n_before) {
+        status = candidates_add(&f->candidates, old, *fields, n_before);
         if (status == 0)
-            status = search(f, &before, visits);
-        if (status < 0)
-            return -1;
-        if (status)
-            return collect(r, f, fields);
-        if (is_table(referrer))
-            break;
+            status = explains(f, &before, visits, &enough);
     }
-    return 0;
+    if (status == 0 && !enough && !is_table(referrer))
+        status = search(f, key, &before, visits);
+    return status > 0 ? collect(r, f, fields) : status;
 }

@@ -68,21 +68,34 @@ static PyObject *dict_moved_to(const struct edge *e)
     return dict;
 }
 
+/* A search is dear where much memory is behind the referrer. */
+static int remember(struct remap *r, struct edge *e, uintptr_t **fields, size_t n)
+{
+    struct stored *s = remap_alloc(r, sizeof *s);
+
+    if (!s)
+        return -1;
+    s->fields = fields;
+    s->n = n;
+    e->data = s;
+    return 0;
+}
+
 static ptrdiff_t stored_resolve(struct remap *r, struct edge *e)
 {
     PyObject *old = r->keys[e->key].old, *dict;
     uintptr_t **fields;
-    ptrdiff_t n = field_find(r, e->referrer, e->key, e->visits, &fields);
+    ptrdiff_t n = field_find(r, e->referrer, e->key, e->visits, 0, &fields);
     size_t moved;
 
     if (n)
-        return n < 0 ? -1 : (ptrdiff_t)e->visits;
+        return n < 0 || remember(r, e, fields, (size_t)n) < 0 ? -1 : (ptrdiff_t)e->visits;
     if (look_for_dict(r, e, &dict) < 0)
         return -1;
     moved = dict ? count_values(dict, old) : 0;
     if (moved >= e->visits)
         return (ptrdiff_t)e->visits;
-    n = moved ? field_find(r, e->referrer, e->key, e->visits - moved, &fields) : 0;
+    n = moved ? field_find(r, e->referrer, e->key, e->visits - moved, 0, &fields) : 0;
     return n > 0 ? (ptrdiff_t)e->visits : n;
 }
 
@@ -95,13 +108,13 @@ static int stored_commit_own(struct remap *r)
 
 static int stored_commit(struct remap *r, struct edge *e)
 {
-    struct stored *s = remap_alloc(r, sizeof *s);
+    struct stored *s;
     size_t visits;
     ptrdiff_t n;
 
-    if (!s)
+    if (!e->data && remember(r, e, NULL, 0) < 0)
         return -1;
-    e->data = s;
+    s = e->data;
     n = field_find_item(r, e->referrer, e->key, e->visits, &s->fields);
     if (n != -2) {
         s->n = n < 0 ? 0 : (size_t)n;
@@ -112,7 +125,7 @@ static int stored_commit(struct remap *r, struct edge *e)
         s->dict = dict_moved_to(e);
     if (visits > e->visits)
         visits = e->visits;
-    n = field_find(r, e->referrer, e->key, visits, &s->fields);
+    n = field_find(r, e->referrer, e->key, visits, s->n, &s->fields);
     if (n < 0)
         return -1;
     if (n == 0 && visits) {

@@ -184,23 +184,15 @@ static int tell_word(struct search *s, PyObject *o, uintptr_t *word)
 static int look_behind(struct search *s, PyObject *o)
 {
     struct candidates *c = &s->candidates;
-    int status;
 
     if (is_type(o) || !note_of(s, type_of(o))->keeps || !s->budget)
         return 0;
-    if (candidates_open(c, s->r->heap, o, NULL, REACH_OWN) < 0)
+    if (candidates_walk(c, o, &s->budget) < 0)
         return -1;
-    if (c->budget > s->budget)
-        c->budget = s->budget;
-    s->budget -= c->budget;
-    do
-        status = candidates_next(c);
-    while (status >= 0);
-    s->budget += c->budget;
-    for (size_t i = 0; status == -1 && i < c->n; i++)
-        if (tell_word(s, o, c->words[i]) < 0)
-            status = -2;
-    return status == -2 ? -1 : 0;
+    for (size_t i = 0; i < c->n_found; i++)
+        if (tell_word(s, o, c->found[i].word) < 0)
+            return -1;
+    return 0;
 }
 
 /* --- both */
@@ -223,7 +215,8 @@ int untraversed_objects(struct remap *r, untraversed_visit *visit)
 /* The collector lists all of these types (Connection from 3.10 on). */
 int untraversed_memory(struct remap *r, untraversed_visit *visit)
 {
-    struct search s = {.r = r, .visit = visit, .candidates = {.keys = r}, .budget = MOST_WORDS};
+    struct search s = {
+        .r = r, .visit = visit, .candidates = {.heap = r->heap, .keys = r}, .budget = MOST_WORDS};
     int status = 0;
 
     for (size_t i = 0; i < r->heap->n && status == 0; i++)

@@ -4,6 +4,8 @@
 typedef struct {
     PyObject_HEAD
     PyObject *one, *two;
+    PyObject *guide; /* borrowed: what one was */
+    uintptr_t expected; /* the same, inverted */
     int calls;
 } Liar;
 
@@ -47,6 +49,12 @@ static int liar_traverse(Liar *self, visitproc visit, void *arg)
             Py_VISIT(self->two);
         }
         break;
+    case 7: /* finds its way by an address that it does not visit */
+        if ((uintptr_t)self->guide == ~self->expected) {
+            Py_VISIT(self->one);
+            Py_VISIT(self->two);
+        }
+        break;
     }
     return 0;
 }
@@ -79,6 +87,8 @@ static PyObject *liar_new(PyTypeObject *type, PyObject *args, PyObject *keywords
         Py_INCREF(two);
         self->one = one;
         self->two = two;
+        self->guide = one;
+        self->expected = ~(uintptr_t)one;
     }
     return (PyObject *)self;
 }
