@@ -755,6 +755,19 @@ def test_a_default_factory_that_fails_is_reported(any_python, start):
         == ([2, 3], [[], []])
 
 
+def test_new_fields_of_a_dataclass_elsewhere_that_inherits(any_python, start):
+    begin = "from dataclasses import dataclass, field\nimport mod\n@dataclass\n"
+    base = begin + "class Base:\n    a: int = 1\n"
+    target = start(any_python, {
+        "mod.py": base, "sub.py": begin + "class Sub(mod.Base):\n    b: int = 2\n",
+        "app.py": "import mod, sub\nheld = [mod.Base(), sub.Sub()]\n" + IDLE})
+    target.edit("mod.py", base + "    c: list = field(default_factory=list)\n")
+    target.reload("mod")
+    assert target.eval("[one.c for one in held], held[0].c is held[1].c") == ([[], []], False)
+    target.reload("--force", "mod", "sub")
+    assert target.eval("sub.Sub().c, held[1] == sub.Sub()") == ([], True)
+
+
 def test_a_hash_that_fails_is_reported(any_python, start):
     text = "class Key:\n    def __init__(self, n):\n        self.n = n\n" \
            "    def __hash__(self):\n        return %s\n"

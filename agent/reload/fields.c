@@ -236,16 +236,31 @@ static int fill(PyObject *object, PyObject *name, PyObject *field)
     return status;
 }
 
-int fields_fill(PyObject *object, PyObject *names)
+/* A subclass of another module has the fields that its base had when it was made.  A model may not
+ * have others than its own: its serializer knows those. */
+static PyObject *field_named(PyObject *fields, PyObject *inherited, PyObject *name)
 {
-    PyObject *fields = fields_of((PyObject *)type_of(object));
+    PyObject *field = dict_lookup(fields, name);
+
+    if (!field && (field = dict_lookup(inherited, name)) &&
+        (is_model_field(field) || is_field_info(field)))
+        return NULL;
+    return field;
+}
+
+int fields_fill(PyObject *object, PyObject *new_class, PyObject *names)
+{
+    PyObject *fields = fields_of((PyObject *)type_of(object)), *inherited = fields_of(new_class);
     PyObject *error[3] = {NULL};
 
-    if (!fields)
+    if (!fields || !inherited) {
+        Py_DecRef(fields);
+        Py_DecRef(inherited);
         return -1;
+    }
     for (Py_ssize_t i = 0; i < PyList_Size(names); i++) {
         PyObject *name = PyList_GetItem(names, i);
-        PyObject *field = dict_lookup(fields, name);
+        PyObject *field = field_named(fields, inherited, name);
 
         if (field && fill(object, name, field) < 0) {
             if (error[0])
@@ -255,6 +270,7 @@ int fields_fill(PyObject *object, PyObject *names)
         }
     }
     Py_DecRef(fields);
+    Py_DecRef(inherited);
     if (!error[0])
         return 0;
     PyErr_Restore(error[0], error[1], error[2]);

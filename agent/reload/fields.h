@@ -9,9 +9,9 @@
  * both have fields; NULL with an exception.  Runs no Python code. */
 PyObject *fields_added(PyObject *old_class, PyObject *new_class);
 
-/* After the commit: gives `object`, whose class is the new one, those of the fields `names` that
- * it lacks and that have a default; default factories are called.  0, or -1 with the exception of
- * the first that failed; the others are set. */
-int fields_fill(PyObject *object, PyObject *names);
+/* After the commit: gives `object`, an instance of `new_class` or of a subclass, those of the
+ * fields `names` that it lacks and that have a default; default factories are called.  0, or -1
+ * with the exception of the first that failed; the others are set. */
+int fields_fill(PyObject *object, PyObject *new_class, PyObject *names);
 
 #endif

@@ -314,7 +314,7 @@ static int upgrade_instances(struct hooks *hooks, PyObject *module, PyObject **e
 
         if (PyUnicode_Compare(upgrade->module, module) != 0)
             continue;
-        if (fields_fill(object, upgrade->fields) < 0 && take_error(error) < 0)
+        if (fields_fill(object, upgrade->new_class, upgrade->fields) < 0 && take_error(error) < 0)
             return -1;
         if (upgrade->hook &&
             ignore_result(
