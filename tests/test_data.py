@@ -555,12 +555,17 @@ REGISTRIES = [
         NAMED = E()
         TABLE = {E(): f, F(): "x", E(): [], (E, 1): [], (f, NAMED): [], NAMED: []}
         SEEN = {E(), F(), E(), NAMED, (f, 1)}
+        PAIRS = {(E(), 1): f, (E(), 2): [], ("x", (E(), f)): [1]}
+        COUPLES = {(E(), 1), (F(), 1), (E(), 1)}
         REGISTRY = {}
         REGISTRY[E()] = []
         {{||REGISTRY[F()] = 7}}
         ''', '''
         import mod
-        table, seen = mod.TABLE, mod.SEEN
+        table, seen, pairs, couples = mod.TABLE, mod.SEEN, mod.PAIRS, mod.COUPLES
+        first, couple = list(pairs), list(couples)
+        pairs[first[1]].append("state")
+        pairs[mod.E(), 1] = "mine"
         keys, held = list(table), set(seen)
         for value in table.values():
             if isinstance(value, list):
@@ -573,6 +578,10 @@ REGISTRIES = [
             assert table[key] == ["state"], (key, table)
         assert seen is mod.SEEN and len(seen) == 5 and (mod.f, 1) in seen and mod.NAMED in seen
         assert seen - {(mod.f, 1)} < held, (seen, held)
+        assert pairs is mod.PAIRS and list(pairs)[:3] == first and len(pairs) == 4, pairs
+        assert list(pairs.values()) == [mod.f, ["state"], [1], "mine"] and first[0][0].value() == 2, pairs
+        assert first[2][1][1] is mod.f and first[2][1][0].value() == 2
+        assert couples is mod.COUPLES and couples == set(couple), couples
         assert list(mod.REGISTRY.values()) == [[], 7]
         '''),
     case("context_variables", '''

@@ -159,38 +159,60 @@ struct live_keys {
     Py_ssize_t next;
 };
 
-/* Instances of the modules' own classes that are made for keys are new ones each time: they are
- * matched in order, as in lists. */
-static bool stands_for(const struct pairing *pairing, PyObject *live, PyObject *new_)
+/* Instances of the modules' own classes that are made for keys, or in tuples for these, are new
+ * ones each time: they are matched in order, as in lists. */
+static bool stands_for(const struct pairing *pairing, PyObject *live, PyObject *new_, int depth)
 {
-    if (type_of(new_) == &PyTuple_Type)
-        return type_of(live) == &PyTuple_Type && is_same_entry(pairing, live, new_);
-    return is_plain_key(live) && is_mergeable(pairing, live, new_) &&
-           !remap_get(pairing->remap, live) && !pairing_origin(pairing, live);
+    if (is_same_entry(pairing, live, new_))
+        return true;
+    if (type_of(new_) != &PyTuple_Type)
+        return is_plain_key(live) && is_mergeable(pairing, live, new_) &&
+               !remap_get(pairing->remap, live) && !pairing_origin(pairing, live);
+    if (depth == MAX_DEPTH || type_of(live) != &PyTuple_Type ||
+        PyTuple_Size(live) != PyTuple_Size(new_))
+        return false;
+    for (Py_ssize_t i = 0; i < PyTuple_Size(new_); i++) {
+        if (!stands_for(pairing, PyTuple_GetItem(live, i), PyTuple_GetItem(new_, i), depth + 1))
+            return false;
+    }
+    return true;
+}
+
+/* What stands_for said so of: the instances stay, with what the new ones have. */
+static int keep_key(struct pairing *pairing, PyObject *live, PyObject *new_)
+{
+    int status = 0;
+
+    if (is_same_entry(pairing, live, new_))
+        return 0;
+    if (type_of(new_) != &PyTuple_Type)
+        return merge_keep(pairing, live, new_, NULL);
+    for (Py_ssize_t i = 0; status == 0 && i < PyTuple_Size(new_); i++)
+        status = keep_key(pairing, PyTuple_GetItem(live, i), PyTuple_GetItem(new_, i));
+    return status;
 }
 
 /* Which of the keys one of the new execution's is: *live is borrowed, or NULL.  0, or -1. */
 static int match_key(struct pairing *pairing, struct live_keys *keys, PyObject *new_,
                      PyObject **live)
 {
-    bool instance = is_ours(pairing, (PyObject *)type_of(new_));
     Py_ssize_t n = PyList_Size(keys->list);
 
     *live = remap_get(pairing->remap, new_);
     if (!*live)
         *live = pairing_origin(pairing, new_);
-    if (*live || (!instance && type_of(new_) != &PyTuple_Type))
+    if (*live || (type_of(new_) != &PyTuple_Type && !is_ours(pairing, (PyObject *)type_of(new_))))
         return 0;
     for (Py_ssize_t i = 0; i < n && !*live; i++) {
         Py_ssize_t at = (keys->next + i) % n;
         PyObject *key = PyList_GetItem(keys->list, at);
 
-        if (!stands_for(pairing, key, new_))
+        if (!stands_for(pairing, key, new_, 0))
             continue;
         *live = key;
         keys->next = at + 1;
     }
-    return *live && instance ? merge_keep(pairing, *live, new_, NULL) : 0;
+    return *live ? keep_key(pairing, *live, new_) : 0;
 }
 
 static int merge_dict(struct pairing *pairing, PyObject *old, PyObject *new_, PyObject *literals)
