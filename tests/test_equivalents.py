@@ -480,6 +480,23 @@ CLASSES = [
         assert both.short() == 2 and isinstance(both, mod.Mode) and one in both
         assert (both | mod.Mode.X).value == 7
         '''),
+    case("bound_methods_of_what_became_a_descriptor", '''
+        class C:
+            tag = "t"
+            {{||@property}}
+            def size(self): return "{{old||new}}"
+            {{||@classmethod}}
+            def make(cls): return "{{old||new}}", cls.tag
+            {{||@staticmethod}}
+            def util(*arguments): return "{{old||new}}"
+        ''', """
+import mod
+c = mod.C()
+held = [c.size, c.make, c.util]
+""", '''
+        assert [call() for call in held] == ["new", ("new", "t"), "new"]
+        assert (c.size, c.make(), c.util()) == ("new", ("new", "t"), "new")
+        '''),
     case("flags_that_get_other_numbers", '''
         import enum
         class Mode(enum.Flag):

@@ -115,6 +115,32 @@ static int pair_wrappers(const struct scope *scope, PyObject *old, PyObject *new
     return pair_attributes(scope, old, new_, scope->unchanged && !is_lru_cache(new_));
 }
 
+/* The function in a staticmethod, classmethod or property: new reference, or NULL. */
+static PyObject *described_function(PyObject *object)
+{
+    PyTypeObject *type = type_of(object);
+    PyObject *function = NULL;
+
+    if (type == &PyStaticMethod_Type || type == &PyClassMethod_Type)
+        function = builtin_attribute(object, type, "__func__");
+    else if (type == &PyProperty_Type)
+        function = builtin_attribute(object, type, "fget");
+    if (function && type_of(function) == &PyFunction_Type)
+        return function;
+    Py_DecRef(function);
+    return NULL;
+}
+
+/* Bound methods refer to the function, and could not call a descriptor: the new class has that. */
+static int pair_with_described(const struct scope *scope, PyObject *old, PyObject *new_)
+{
+    PyObject *function = described_function(new_);
+    int status = function ? pair_functions(scope, old, function) : 0;
+
+    Py_DecRef(function);
+    return function ? status : pairing_add(scope->pairing, old, new_);
+}
+
 int pair_values(const struct scope *scope, PyObject *old, PyObject *new_)
 {
     PyObject *inner;
@@ -124,6 +150,8 @@ int pair_values(const struct scope *scope, PyObject *old, PyObject *new_)
         return 0;
     if (type_of(old) == &PyFunction_Type && type_of(new_) == &PyFunction_Type)
         return pair_functions(scope, old, new_);
+    if (type_of(old) == &PyFunction_Type && scope->cls)
+        return pair_with_described(scope, old, new_) < 0 ? -1 : 0;
     if (is_heap_class(old) && is_heap_class(new_))
         return is_ours(scope->pairing, old) ? pair_classes(scope->pairing, old, new_) : 0;
     added = pairing_add(scope->pairing, old, new_);
@@ -136,5 +164,9 @@ int pair_values(const struct scope *scope, PyObject *old, PyObject *new_)
         return pair_wrappers(scope, old, new_);
     /* Another kind under the same name: what the old one wraps is the new one as well. */
     inner = scope->name ? wrapped_function(scope->pairing, old, scope->name, 0) : NULL;
-    return inner && inner != old ? pairing_add(scope->pairing, inner, new_) : 0;
+    if (!inner || inner == old)
+        return 0;
+    return type_of(inner) == &PyFunction_Type && scope->cls
+               ? pair_with_described(scope, inner, new_)
+               : pairing_add(scope->pairing, inner, new_);
 }
