@@ -28,11 +28,11 @@ static void push_found(struct candidates *c, uintptr_t address, uint32_t key)
         c->failed = true;
 }
 
-static void push_block(struct candidates *c, uintptr_t low, uintptr_t high)
+static void push_block(struct candidates *c, uintptr_t low, uintptr_t high, bool last)
 {
     const struct block block = {low, high};
 
-    if (high - low > LARGE) {
+    if (last || high - low > LARGE) {
         if (big_reserve(&c->large, c->n_large, &c->cap_large, sizeof block))
             c->large[c->n_large++] = block;
         else
@@ -145,8 +145,10 @@ static void follow(struct candidates *c, uintptr_t word)
         return;
     if (kind == BLOCK_EXACT && is_object_block(c, low, high))
         return;
-    if (see(c, low))
-        push_block(c, low, high);
+    if (!see(c, low))
+        return;
+    /* From a library's data all of the process can be reached. */
+    push_block(c, low, high, memory_at(&c->heap->memory, address)->inode != 0);
 }
 
 static int visit_child(PyObject *o, void *arg)
@@ -296,7 +298,7 @@ static int visit_grandchild_block(PyObject *o, void *arg)
         struct block block = own_block(&child);
 
         if (see(c, block.low))
-            push_block(c, block.low, block.high);
+            push_block(c, block.low, block.high, false);
     }
     return c->failed;
 }
@@ -311,7 +313,7 @@ static void add_statics(struct candidates *c)
         return;
     n = memory_data_of((uintptr_t)def->m_traverse, ranges, MOST_STATICS);
     for (size_t i = 0; i < n; i++)
-        push_block(c, ranges[i].low, ranges[i].high);
+        push_block(c, ranges[i].low, ranges[i].high, false);
 }
 
 /* Where the referrer's own references are: two blocks, the second may be empty.  It lives and
