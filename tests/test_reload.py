@@ -500,6 +500,75 @@ def test_subclasses_of_another_module_keep_a_base_of_another_layout(any_python, 
     assert target.eval("kept.v(), kept.a, type(kept) is sub.Sub") == (2, 5, True)
 
 
+def test_annotations_are_evaluated_in_the_new_namespace(python, start):
+    """A base class looks for the namespace of its subclasses in sys.modules, as pydantic, typing
+    and SQLAlchemy do."""
+    models = """
+from __future__ import annotations
+import importlib, sys
+from base import Model
+class Line(Model):
+    default = 1
+class Order(Model):
+    line: Line
+assert sys.modules[__name__].Order is Order is sys.modules.get(__name__).Order
+assert importlib.import_module(__name__).Line is Line
+sys.modules[__name__].limit = 1
+"""
+    target = start(python, {"models.py": models, "base.py": """
+import sys
+class Model:
+    def __init_subclass__(cls):
+        names = vars(sys.modules[cls.__module__])
+        kinds = {n: eval(t, names) for n, t in vars(cls).get("__annotations__", {}).items()}
+        cls.kinds, cls.defaults = kinds, tuple(kind.default for kind in kinds.values())
+""", "app.py": "import models, sys\norder = models.Order()\n" + IDLE})
+    target.edit("models.py", models.replace(" = 1", " = 2"))
+    target.reload("models")
+    assert target.eval("order.defaults, order.kinds == {'line': models.Line}, models.limit") == (
+        (2,), True, 2)
+    target.edit("models.py", models.replace(" = 1", " = 3") + "1 / 0\n")
+    assert target.attach("models").returncode == 1
+    assert target.eval("order.defaults, models.Line.default, models.limit") == ((2,), 2, 2)
+
+
+def test_others_see_sys_modules_as_it_is(python, start):
+    """While the new source waits; and the mapping that it sees can be kept."""
+    target = start(python, {"mod.py": "def f():\n    return 1\n", "app.py": """
+import pickle, sys, threading, types
+import mod
+kept, seen, ask, answer = [sys.modules], [], threading.Event(), threading.Event()
+def look():
+    ask.wait()
+    modules = sys.modules
+    seen.append(modules["mod"] is modules.get("mod") is mod)
+    seen.append(isinstance(modules, dict) and modules == kept[0] and len(modules) == len(kept[0]))
+    seen.append(list(modules) == list(kept[0]) == list(modules.copy()))
+    seen.append("mod" in modules and modules.get("no", 3) == 3 and "'mod'" in repr(modules))
+    modules["made"] = types.ModuleType("made")
+    import made
+    seen.append(made is kept[0].pop("made") and "made" not in modules)
+    modules["made"] = made
+    del modules["made"]
+    seen.append(pickle.loads(pickle.dumps(mod.f)) is mod.f)
+    answer.set()
+threading.Thread(target=look, daemon=True).start()
+""" + IDLE})
+    target.edit("mod.py", """
+import sys, __main__
+__main__.kept.append(sys.modules)
+__main__.ask.set()
+__main__.answer.wait()
+here = sys.modules[__name__] is not __main__.mod
+def f():
+    return 2
+""")
+    target.reload("mod")
+    assert target.eval("seen, mod.here, mod.f()") == ([True] * 6, True, 2)
+    assert target.eval("sys.modules is kept[0] is not kept[1], kept[1]['mod'] is mod, "
+                       "kept[1] == kept[0]") == (True, True, True)
+
+
 def test_what_a_split_imported_goes_when_it_fails(any_python, start):
     target = start(any_python, {"one.py": SPLIT,
                                "app.py": "import one, sys\nthing = one.Thing()\n" + IDLE})

@@ -64,6 +64,7 @@ extern int PyThreadState_SetAsyncExc(unsigned long, PyObject *);
 extern int Py_AddPendingCall(int (*)(void *), void *);
 extern PyObject *PyEval_GetBuiltins(void);
 extern PyObject *PySys_GetObject(const char *);
+extern int PySys_SetObject(const char *, PyObject *);
 extern void *PyModule_GetState(PyObject *);
 extern PyObject *PyImport_GetModuleDict(void);
 extern PyObject *PyImport_GetLazyImportsFilter(void) CPY_WEAK; /* from 3.15 */

@@ -8,6 +8,7 @@
 #include "import.h"
 #include "interrupt.h"
 #include "signal_mask.h"
+#include "sys_modules.h"
 
 /* --- the dict that the code runs in */
 
@@ -68,6 +69,18 @@ struct aside *execution_find(const struct execution *e, PyObject *name)
             return &e->modules[i];
     }
     return NULL;
+}
+
+PyObject *execution_shadow(const struct execution *e, PyObject *module)
+{
+    for (size_t i = 0; i < e->n; i++) {
+        if (e->modules[i].module == module) {
+            Py_IncRef(e->modules[i].shadow);
+            Py_DecRef(module);
+            return e->modules[i].shadow;
+        }
+    }
+    return module;
 }
 
 /* "a.b" of "a.b.c"; new reference, or NULL: no parent, or an exception. */
@@ -340,11 +353,16 @@ int execution_run(struct execution *e)
 
     if (import_hook_install(e) < 0)
         return -1;
+    if (sys_modules_install(e) < 0) {
+        import_hook_remove();
+        return -1;
+    }
     interrupter_start(&interrupter);
     signal_mask_of_main(&mask);
     status = run_all(e);
     signal_mask_restore(&mask);
     interrupter_stop(&interrupter);
+    sys_modules_remove();
     import_hook_remove();
     for (size_t i = 0; status == 0 && i < e->n; i++)
         status = unshadow(e, e->modules[i].dict);

@@ -2,8 +2,9 @@
  *
  * While it runs, `import` statements of that code (and of no other) find the modules of the same
  * transaction in their new form, executing them first where the program's own imports would:
- * builtins.__import__ is replaced by a function that gives everybody else what it always gave.
- * sys.modules keeps the live modules throughout. */
+ * builtins.__import__ is replaced by a function that gives everybody else what it always gave, and
+ * sys.modules by a mapping that does (sys_modules.h).  The interpreter's own dict of modules keeps
+ * the live ones throughout. */
 #ifndef PYHOT_EXECUTE_H
 #define PYHOT_EXECUTE_H
 
@@ -58,6 +59,9 @@ void execution_end(struct execution *);
 
 /* For the import hook: the module of this name, or NULL; executes one (0, or -1). */
 struct aside *execution_find(const struct execution *, PyObject *name);
+/* What the new code gets instead of a live module: its shadow, or what it is not one of.  Takes and
+ * gives a reference. */
+PyObject *execution_shadow(const struct execution *, PyObject *module);
 int execution_run_module(struct execution *, struct aside *);
 
 #endif

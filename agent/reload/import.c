@@ -176,19 +176,6 @@ static int share_submodule(struct execution *e, PyObject *name)
     return status;
 }
 
-/* What the import statement gets instead of the live module.  Takes and gives a reference. */
-static PyObject *shadow_of(struct execution *e, PyObject *module)
-{
-    for (size_t i = 0; i < e->n; i++) {
-        if (e->modules[i].module == module) {
-            Py_IncRef(e->modules[i].shadow);
-            Py_DecRef(module);
-            return e->modules[i].shadow;
-        }
-    }
-    return module;
-}
-
 /* Threads that the new code starts import as everybody does: `e` may end before them. */
 static bool is_aside(const struct execution *e, PyObject *globals)
 {
@@ -215,7 +202,7 @@ static PyObject *import_aside(struct execution *e, const struct call *call, PyOb
         Py_DecRef(result);
         return NULL;
     }
-    return shadow_of(e, result);
+    return execution_shadow(e, result);
 }
 
 static PyObject *import_hook(PyObject *original, PyObject *args, PyObject *kwargs)
