@@ -485,6 +485,16 @@ bump()
         assert (counts["classes"], counts["functions"], counts["methods"]) == (2, 1, 2)
 
 
+def test_what_moved_is_kept_where_the_old_source_is_not_known(any_python, start):
+    target = start(any_python, {"one.py": SPLIT, "app.py":
+                                "import one\none.STATE['n'] = 4\nstate = one.STATE\n" + IDLE},
+                   env={"PYTHONDONTWRITEBYTECODE": "1"})
+    target.edit("two.py", SPLIT.replace("= 5", "= 6"))
+    target.edit("one.py", "from two import STATE, Thing\n")
+    target.reload("one")
+    assert target.eval("one.STATE is state, state['n'], one.Thing.__module__") == (True, 4, "two")
+
+
 def test_subclasses_of_another_module_keep_a_base_of_another_layout(any_python, start):
     target = start(any_python, {
         "base.py": "class Base:\n    __slots__ = ('a',)\n    def v(self):\n        return 1\n",

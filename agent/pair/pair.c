@@ -257,13 +257,13 @@ static bool makes_data(const struct pairing *pairing, size_t i, PyObject *name)
            binds_data(body_binding(&pairing->new_bodies[i], name));
 }
 
-/* Data that this module made, and that another one makes now: stays if it would have stayed here.
- * 1: it does; 0; -1. */
+/* Data that this module made, as far as is known, and that another one makes now: stays if it would
+ * have stayed here.  1: it does; 0; -1. */
 static int keep_moved_data(const struct scope *scope, PyObject *name, PyObject *old)
 {
     struct pairing *pairing = scope->pairing;
 
-    if (!scope->old || !binds_data(body_binding(scope->old, name)))
+    if (scope->old && !binds_data(body_binding(scope->old, name)))
         return 0;
     for (size_t i = 0; i < pairing->n; i++) {
         struct module_pair *other = &pairing->modules[i];
