@@ -81,3 +81,19 @@ assert all(c.held() == new for c in chests)
 del chests
 gc.collect()
 """ % n)
+
+
+def test_what_only_a_replaced_class_has_is_left(victim):
+    """As pydantic's validators: it goes with the class, and is not searched for."""
+    victim("chest", """
+import chest, pyhot
+def old(): pass
+def new(): pass
+shared = chest.Chest(old)
+class Old:
+    own, seen = chest.Chest(old), shared
+class New: pass
+report = pyhot.remap({Old: New, old: new})
+assert report["unresolved"] == report["unaccounted"] == 0 and not report["held"], report
+assert shared.held() == [new] and report["by_kind"]["field"] == 1, report
+""")

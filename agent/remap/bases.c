@@ -327,7 +327,7 @@ static void exchange(PyObject **field, PyObject *before)
 
 static void restore_type(const struct saved *s)
 {
-    PyTypeObject *type = s->type, now = *type;
+    PyTypeObject *type = s->type, now;
 
     exchange((PyObject **)&type->tp_base, (PyObject *)s->front.tp_base);
     exchange(&type->tp_bases, s->front.tp_bases);

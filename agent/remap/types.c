@@ -1,8 +1,8 @@
 /* Classes as referrers.
  *
  * A class that is replaced dies: what it is made of (namespace, bases, MRO, slot
- * descriptors) stays as it is, so that old code that still runs finds it consistent, and it
- * goes with the old class.  Such edges are "left" (left_writer).
+ * descriptors, objects of extensions that only it has) stays as it is, so that old code that still
+ * runs finds it consistent, and it goes with the old class.  Such edges are "left" (left_writer).
  */
 #include "types.h"
 
@@ -32,6 +32,8 @@ struct types {
     size_t n, cap;
     struct part *parts; /* open addressing; never more than half full */
     size_t mask, n_parts;
+    const PyObject **owned; /* by address */
+    size_t n_owned;
     bool failed;
 };
 
@@ -166,6 +168,56 @@ static int add_members(struct remap *r, const struct key *k)
     return 0;
 }
 
+/* An object of an extension that only the namespace of a replaced class holds, as pydantic's
+ * validators.  What is in it would be dear to find, and for nothing. */
+static bool is_owned(const PyObject *value)
+{
+    const PyTypeObject *type = type_of(value);
+
+    return type_has(type, Py_TPFLAGS_HAVE_GC) && !type_is_python(type) &&
+           strchr(type->tp_name, '.') && only_reference(value);
+}
+
+static size_t each_owned(const struct key *k, const PyObject **owned)
+{
+    PyObject *name, *value;
+    Py_ssize_t pos = 0;
+    size_t n = 0;
+
+    while (PyDict_Next(((PyTypeObject *)k->old)->tp_dict, &pos, &name, &value)) {
+        if (!is_owned(value))
+            continue;
+        if (owned)
+            owned[n] = value;
+        n++;
+    }
+    return n;
+}
+
+static int compare(const void *a, const void *b)
+{
+    const PyObject *x = *(const PyObject *const *)a, *y = *(const PyObject *const *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static int find_owned(struct remap *r)
+{
+    struct types *t = r->types;
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->n_keys; i++)
+        n += r->keys[i].is_class ? each_owned(&r->keys[i], NULL) : 0;
+    t->owned = remap_alloc(r, (n + 1) * sizeof *t->owned);
+    if (!t->owned)
+        return -1;
+    for (size_t i = 0; i < r->n_keys; i++)
+        if (r->keys[i].is_class)
+            t->n_owned += each_owned(&r->keys[i], t->owned + t->n_owned);
+    qsort(t->owned, t->n_owned, sizeof *t->owned, compare);
+    return 0;
+}
+
 int types_open(struct remap *r)
 {
     size_t n = r->n_keys;
@@ -185,7 +237,7 @@ int types_open(struct remap *r)
             type_is_python((PyTypeObject *)k.new_) && add_members(r, &k) < 0)
             return -1;
     }
-    return 0;
+    return find_owned(r);
 }
 
 /* --- what is left with the old class */
@@ -201,6 +253,8 @@ static ptrdiff_t left_resolve(struct remap *r, struct edge *e)
     if (types_replaced(r, e->referrer))
         return e->visits;
     if (types_part(r, e->referrer, &owner) != PART_NONE && types_replaced(r, (PyObject *)owner))
+        return e->visits;
+    if (bsearch(&e->referrer, r->types->owned, r->types->n_owned, sizeof *r->types->owned, compare))
         return e->visits;
     if ((type_of(e->referrer) == &PyMemberDescr_Type ||
          type_of(e->referrer) == &PyGetSetDescr_Type) &&
