@@ -63,11 +63,10 @@ def psk(x):
 def scheduling(x): return __import__("posix").sched_param(x)
 @holder
 def memo(x): p = pickle.Pickler(io.BytesIO()); p.memo = {1: (0, x)}; return p
-if V >= 11:
-    @holder
-    def function(x): c = connect(); c.create_function("x", 1, x); return c
-    @holder
-    def aggregate(x): c = connect(); c.create_aggregate("x", 1, x); return c
+@holder
+def function(x): c = connect(); c.create_function("x", 1, x); return c
+@holder
+def aggregate(x): c = connect(); c.create_aggregate("x", 1, x); return c
 
 # The newest version in which it stays, and under which name.
 STAY = {
@@ -78,6 +77,8 @@ STAY = {
     "profiler": (12, "_lsprof.Profiler object, at offset"),
     "psk": (13, "SSLContext object, at offset"),
     "scheduling": (15, "posix.sched_param object, which the collector does not list"),
+    "function": (10, "callback of a sqlite3.Connection object"),
+    "aggregate": (10, "callback of a sqlite3.Connection object"),
     "memo": (11, "memo of a _pickle.Pickler object"),
 }
 

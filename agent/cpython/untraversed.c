@@ -1,10 +1,12 @@
 #include "untraversed.h"
 
+#include <dlfcn.h>
 #include <string.h>
 
 #include "descr.h"
 #include "introspect.h"
 #include "statics.h"
+#include "version.h"
 
 enum { AT_END = 0, BY_MEMBER = 1, T_OBJECT = 6, T_OBJECT_EX = 16 }; /* Include/structmember.h */
 
@@ -103,6 +105,23 @@ static enum untraversed sqlite_callback(const uintptr_t *word, uintptr_t low)
                                                                        : UNTRAVERSED_NONE;
 }
 
+/* SQLite's `FuncDef` (sqliteInt.h: pUserData, pNext, xSFunc), to which create_function and
+ * create_aggregate of 3.8 to 3.10 give the callable itself, with a function of Modules/_sqlite's
+ * that calls it.  What releases it has a word of its own, so this one is not rewritten. */
+static enum untraversed sqlite_function(PyObject *connection, const uintptr_t *word)
+{
+    PyTypeObject *type = type_of(connection);
+    Dl_info ours, its;
+    uintptr_t words[3];
+
+    while (strcmp(type->tp_name, "sqlite3.Connection") != 0)
+        type = type->tp_base;
+    if (!read_safely(word, words, sizeof words) || !words[2] ||
+        !dladdr((void *)(uintptr_t)type->tp_dealloc, &ours) || !dladdr((void *)words[2], &its))
+        return UNTRAVERSED_NONE;
+    return ours.dli_fbase == its.dli_fbase ? UNTRAVERSED_UNKNOWN : UNTRAVERSED_NONE;
+}
+
 /* Modules/_pickle.c `PyMemoTable`, 3.8 to 3.11: mask, used, allocated, table; the entries (object,
  * number) have their place by the object's address. */
 static enum untraversed pickler_memo(const PyObject *pickler, const uintptr_t *word)
@@ -145,5 +164,7 @@ enum untraversed untraversed_in_memory(PyObject *o, const uintptr_t *word, uintp
 
     if (!k)
         return UNTRAVERSED_NONE;
-    return k == &keepers[0] ? sqlite_callback(word, low) : pickler_memo(o, word);
+    if (k != &keepers[0])
+        return pickler_memo(o, word);
+    return cpython_minor() >= 11 ? sqlite_callback(word, low) : sqlite_function(o, word);
 }

@@ -19,7 +19,8 @@ enum untraversed untraversed_field(PyObject *o, size_t offset, PyObject *value);
 /* What the objects of this type keep in memory of their own ("callback"); NULL: nothing known. */
 const char *untraversed_keeps(const PyTypeObject *type);
 
-/* A word in memory that `o`, of such a type, leads to, and where its block begins. */
+/* A word in memory that `o`, of such a type, leads to, and where its block begins, 0 if that is not
+ * known. */
 enum untraversed untraversed_in_memory(PyObject *o, const uintptr_t *word, uintptr_t low);
 
 #endif

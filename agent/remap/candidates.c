@@ -383,7 +383,8 @@ static int begin(struct candidates *c)
     address_set_clear(&c->children);
     if (heap_map(c->heap) < 0)
         return -1;
-    type_of(c->referrer)->tp_traverse(c->referrer, visit_child, c);
+    if (type_of(c->referrer)->tp_traverse)
+        type_of(c->referrer)->tp_traverse(c->referrer, visit_child, c);
     own_blocks(c, blocks);
     see(c, blocks[0].low);
     look_for_keys(c, blocks[0]);

@@ -145,6 +145,8 @@ static int look_at_words(struct search *s, PyObject *o, size_t size, bool listed
     return 0;
 }
 
+static int look_behind(struct search *, PyObject *);
+
 static int look_at_object(struct reachable *reachable, PyObject *o, void *arg)
 {
     struct search *s = arg;
@@ -157,7 +159,11 @@ static int look_at_object(struct reachable *reachable, PyObject *o, void *arg)
         return 0;
     if (gc_has_head(o) && !listed)
         return type_of(o)->tp_traverse(o, look_at_item, &u);
-    return is_weak(type) ? 0 : look_at_words(s, o, (size_t)type->tp_basicsize, listed);
+    if (is_weak(type))
+        return 0;
+    if (!listed && look_behind(s, o) < 0)
+        return -1;
+    return look_at_words(s, o, (size_t)type->tp_basicsize, listed);
 }
 
 /* --- memory behind it */
@@ -170,9 +176,10 @@ static int tell_word(struct search *s, PyObject *o, uintptr_t *word)
     char where[200];
 
     if (!memory_read(memory, (uintptr_t)word, &value, sizeof value) ||
-        keys_lookup(s->r, (PyObject *)value) < 0 ||
-        memory_block(memory, (uintptr_t)word, &low, &high) != BLOCK_EXACT)
+        keys_lookup(s->r, (PyObject *)value) < 0)
         return 0;
+    if (memory_block(memory, (uintptr_t)word, &low, &high) != BLOCK_EXACT)
+        low = 0;
     is = untraversed_in_memory(o, word, low);
     if (is == UNTRAVERSED_NONE)
         return 0;
@@ -197,6 +204,12 @@ static int look_behind(struct search *s, PyObject *o)
 
 /* --- both */
 
+static struct search new_search(struct remap *r, untraversed_visit *visit)
+{
+    return (struct search){
+        .r = r, .visit = visit, .candidates = {.heap = r->heap, .keys = r}, .budget = MOST_WORDS};
+}
+
 static void close_search(struct search *s)
 {
     candidates_free(&s->candidates);
@@ -205,18 +218,17 @@ static void close_search(struct search *s)
 
 int untraversed_objects(struct remap *r, untraversed_visit *visit)
 {
-    struct search s = {.r = r, .visit = visit};
+    struct search s = new_search(r, visit);
     int status = reachable_each(r, look_at_object, &s);
 
     close_search(&s);
     return status;
 }
 
-/* The collector lists all of these types (Connection from 3.10 on). */
+/* Behind the objects that the collector lists; those behind others were looked at with them. */
 int untraversed_memory(struct remap *r, untraversed_visit *visit)
 {
-    struct search s = {
-        .r = r, .visit = visit, .candidates = {.heap = r->heap, .keys = r}, .budget = MOST_WORDS};
+    struct search s = new_search(r, visit);
     int status = 0;
 
     for (size_t i = 0; i < r->heap->n && status == 0; i++)
