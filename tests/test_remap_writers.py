@@ -262,6 +262,25 @@ assert low.who() == ["low", "mid", "patched"]
 """)
 
 case("""
+# subclasses elsewhere of abstract classes with slots
+import abc
+class Old(abc.ABC): __slots__ = "a",
+class New(abc.ABC): __slots__ = "a",
+class Mid(Old): pass
+class Side(Old): pass
+class Low(Mid): __slots__ = "b",
+class Both(Mid, Side): __slots__ = "c",
+class Mixed(Side): pass
+low, both = Low(), Both()
+low.a, low.b, both.a, both.c = range(4)
+remap({Old: New})
+assert Old is New and Low.__mro__ == (Low, Mid, New, abc.ABC, object), Low.__mro__
+assert Both.__mro__ == (Both, Mid, Side, New, abc.ABC, object), Both.__mro__
+assert sorted(c.__name__ for c in New.__subclasses__()) == ["Mid", "Side"]
+assert (low.a, low.b, both.a, both.c) == (0, 1, 2, 3) and isinstance(both, New)
+""")
+
+case("""
 # bases whose layout CPython takes for another one
 class Low: __slots__ = "p",
 class High(Low): __slots__ = "q",

@@ -430,40 +430,106 @@ static void forget_dead(struct remap *r)
             PyErr_Clear();
 }
 
-/* The setter compares the layouts of tp_base and of what becomes tp_base, and takes some that are
- * equal for different ones (same_slots_added of Objects/typeobject.c: slots in two levels of which
- * both are new, to 3.11 slots beside a `__weakref__`).  type_layout_equal has compared them,
- * so tp_base is set first; the setter then finds the same class. */
-static int set_bases(const struct remap *r, PyTypeObject *type, PyObject *bases)
+/* The new classes in the place of the old; or behind each, in an MRO, of which one asks at first
+ * only what is in it, and in which order.  New reference. */
+static PyObject *with_new(const struct remap *r, PyObject *classes, bool behind)
 {
-    PyObject *setter = builtin_descr(&PyType_Type, "__bases__");
-    const struct key *k = types_replaced(r, (PyObject *)type->tp_base);
+    Py_ssize_t n = PyTuple_Size(classes), n_new = 0;
+    PyObject *tuple;
 
-    if (k)
-        exchange((PyObject **)&type->tp_base, k->new_);
-    int result = setter ? descr_set(setter, (PyObject *)type, bases) : -1;
+    for (Py_ssize_t i = 0; i < n && behind; i++)
+        n_new += types_replaced(r, PyTuple_GetItem(classes, i)) != NULL;
+    tuple = PyTuple_New(n + n_new);
+    for (Py_ssize_t i = 0, at = 0; tuple && i < n; i++) {
+        PyObject *class = PyTuple_GetItem(classes, i);
+        const struct key *k = types_replaced(r, class);
 
+        if (!k || behind) {
+            Py_IncRef(class);
+            PyTuple_SetItem(tuple, at++, class);
+        }
+        if (k) {
+            Py_IncRef(k->new_);
+            PyTuple_SetItem(tuple, at++, k->new_);
+        }
+    }
+    return tuple;
+}
+
+static bool gets_bases(const struct bases *b, const PyObject *class)
+{
+    return bsearch(&class, b->by_address, b->n_fix, sizeof class, by_address);
+}
+
+/* So its MRO is made anew, also if it is an old class or keeps its own bases. */
+static bool is_below_one_that_does(const struct bases *b, const PyTypeObject *type)
+{
+    for (Py_ssize_t i = 0, n = PyTuple_Size(type->tp_mro); i < n; i++)
+        if (gets_bases(b, PyTuple_GetItem(type->tp_mro, i)))
+            return true;
+    return false;
+}
+
+static int anticipate_tuple(const struct remap *r, PyObject **field, bool mro)
+{
+    PyObject *tuple = with_new(r, *field, mro);
+
+    if (!tuple)
+        return -1;
+    exchange(field, tuple);
+    Py_DecRef(tuple);
+    return 0;
+}
+
+/* The setter makes the MRO of each subclass anew, too, whose turn comes later, and compares its
+ * layout, tp_base, bases and MRO as they are then with those that have been set (mro_check of
+ * Objects/typeobject.c, where there is a metaclass).  It compares the layouts of tp_base and of
+ * what becomes tp_base, and takes some that are equal for different ones (same_slots_added: slots
+ * in two levels of which both are new, to 3.11 slots beside a `__weakref__`); type_layout_equal has
+ * compared them.  So all classes are first as if they had got theirs. */
+static int anticipate(struct remap *r)
+{
+    int result = 0;
+
+    for (size_t i = 0; i < r->bases->n_saved && result == 0; i++) {
+        PyTypeObject *type = r->bases->saved[i].type;
+        const struct key *base = types_replaced(r, (PyObject *)type->tp_base);
+
+        if (!is_below_one_that_does(r->bases, type))
+            continue;
+        result = anticipate_tuple(r, &type->tp_mro, true);
+        if (result < 0 || !gets_bases(r->bases, (PyObject *)type))
+            continue;
+        result = anticipate_tuple(r, &type->tp_bases, false);
+        if (base)
+            exchange((PyObject **)&type->tp_base, base->new_);
+    }
+    return result;
+}
+
+static PyObject *bases_before(const struct bases *b, const PyTypeObject *type)
+{
+    size_t i = 0;
+
+    while (b->saved[i].type != type)
+        i++;
+    return b->saved[i].front.tp_bases;
+}
+
+/* The setter takes the class out of the tp_subclasses of the bases that it has. */
+static int set_bases(const struct remap *r, PyTypeObject *type)
+{
+    PyObject *setter = builtin_descr(&PyType_Type, "__bases__"), *bases = type->tp_bases;
+    int result;
+
+    Py_IncRef(bases);
+    exchange(&type->tp_bases, bases_before(r->bases, type));
+    result = setter ? descr_set(setter, (PyObject *)type, bases) : -1;
+    Py_DecRef(bases);
     /* It passes over errors of its own (remove_subclass, update_all_slots). */
     if (result < 0 && !PyErr_Occurred())
         PyErr_NoMemory();
     return PyErr_Occurred() ? -1 : 0;
-}
-
-static PyObject *replaced_bases(const struct remap *r, PyObject *bases)
-{
-    Py_ssize_t n = PyTuple_Size(bases);
-    PyObject *tuple = PyTuple_New(n);
-
-    for (Py_ssize_t i = 0; tuple && i < n; i++) {
-        PyObject *base = PyTuple_GetItem(bases, i);
-        const struct key *k = types_replaced(r, base);
-
-        if (k)
-            base = k->new_;
-        Py_IncRef(base);
-        PyTuple_SetItem(tuple, i, base);
-    }
-    return tuple;
 }
 
 static int bases_commit(struct remap *r)
@@ -474,12 +540,10 @@ static int bases_commit(struct remap *r)
     if (!b || !b->n_fix) /* no bases are set, so nothing else of a type changes */
         return 0;
     result = save(r);
-    for (size_t i = 0; i < b->n_fix && result == 0; i++) {
-        PyObject *bases = replaced_bases(r, b->fix[i]->tp_bases);
-
-        result = bases ? set_bases(r, b->fix[i], bases) : -1;
-        Py_DecRef(bases);
-    }
+    if (result == 0)
+        result = anticipate(r);
+    for (size_t i = 0; i < b->n_fix && result == 0; i++)
+        result = set_bases(r, b->fix[i]);
     if (result < 0)
         bases_undo(r);
     return result;
