@@ -33,6 +33,14 @@ class Plain:
     def __init__(self): self.f, self.g = old, Old
 class Slotted:
     __slots__ = "f", "__dict__"
+class Kept:
+    def __init__(self): self.f, self.g = old, Old
+class Widened:
+    __slots__ = "z", "__dict__"
+class Tight:
+    __slots__ = "f", "g", "__dict__"
+    def __init__(self): self.f, self.g, self.h, self.__dict__["g"] = old, Old, 1, 2
+class Loose: pass
 class Low: __slots__ = "p",
 class High(Low): __slots__ = "q",
 class Low2: __slots__ = "p",
@@ -41,7 +49,8 @@ class Last(High): __slots__ = "r",
 class Key:
     def __hash__(self): return 1
 
-made = Old(1), Derived(), Key(), Key(), Slots(), Plain(), Mixed()
+made = Old(1), Derived(), Key(), Key(), Slots(), Plain(), Mixed(), Kept(), Kept(), Tight()
+vars(made[8])
 made[4].a = made[0]
 made[5].f = old
 
@@ -60,8 +69,8 @@ world = {
              weakref.WeakValueDictionary(a=old, b=Old)],
     "code": lambda x=old, *, y=Old: (x, y), "closure": (lambda c: lambda: c)(old),
 }
-mapping = {old: new, Old: New, Slots: MoreSlots, Plain: Slotted, Base: Base2, Low: Low2, High: High2, made[2]: made[3]}
-everything = [old, new, Old, New, Slots, MoreSlots, Plain, Slotted, Base, Base2, Low, Low2, High, High2, *made]
+mapping = {old: new, Old: New, Slots: MoreSlots, Plain: Slotted, Kept: Widened, Tight: Loose, Base: Base2, Low: Low2, High: High2, made[2]: made[3]}
+everything = [old, new, Old, New, Slots, MoreSlots, Plain, Slotted, Kept, Widened, Tight, Loose, Base, Base2, Low, Low2, High, High2, *made]
 classes = [float, dict, Base, Base2, Derived, Mixed, Only, Leaf, Low, Low2, High, High2, Last]
 
 def state():

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "descr.h"
+#include "gc_objects.h"
 #include "introspect.h"
 #include "statics.h"
 #include "version.h"
@@ -148,6 +150,22 @@ bool dict_table_insert(struct dict_table *t, size_t entry,
     }
 }
 
+static bool identical(PyObject *a, PyObject *b, void *arg)
+{
+    (void)arg;
+    return a == b;
+}
+
+void dict_table_reindex(struct dict_table *t)
+{
+    struct dict_entry *earlier;
+
+    dict_table_clear_indices(t);
+    for (size_t i = 0; i < t->n_entries; i++)
+        if (t->entries[i].key)
+            dict_table_insert(t, i, identical, NULL, &earlier);
+}
+
 void dict_table_remove(struct dict_table *t, struct dict_entry *entry)
 {
     entry->key = entry->value = NULL;
@@ -169,19 +187,19 @@ void dict_new_version(PyObject *dict, PyObject *scratch)
     as_dict(dict)->ma_version_tag = as_dict(scratch)->ma_version_tag;
 }
 
-struct dict_kept dict_keep(PyObject *dict)
-{
-    if (!dict || !as_dict(dict)->ma_values)
-        return (struct dict_kept){dict, 0, NULL};
-    return (struct dict_kept){dict, as_dict(dict)->ma_used, as_dict(dict)->ma_keys};
-}
+/* Of a split table. */
+struct kept {
+    struct dict_object *dict;
+    Py_ssize_t used;
+    union dict_keys *keys;
+};
 
-void dict_give_back(const struct dict_kept *kept)
+static void give_back(const struct kept *kept)
 {
     enum { IMMORTAL = -1 }; /* _Py_DICT_IMMORTAL_INITIAL_REFCNT is UINT32_MAX */
-    struct dict_object *dict = (struct dict_object *)kept->dict;
+    struct dict_object *dict = kept->dict;
 
-    if (!kept->keys || dict->ma_keys == kept->keys || dict->ma_used)
+    if (dict->ma_keys == kept->keys || dict->ma_used)
         return;
     /* The class still has the keys, so they are alive. */
     dict->ma_keys = kept->keys;
@@ -190,14 +208,51 @@ void dict_give_back(const struct dict_kept *kept)
     dict->ma_used = kept->used;
 }
 
+int instance_set(PyObject *descr, PyObject *instance, PyObject *value)
+{
+    PyObject *dict = cpython_minor() == 13 ? instance_dict(instance) : NULL;
+    bool split = dict && as_dict(dict)->ma_values;
+    struct kept kept = {0};
+    int result;
+
+    if (split)
+        kept = (struct kept){as_dict(dict), as_dict(dict)->ma_used, as_dict(dict)->ma_keys};
+    result = descr_set(descr, instance, value);
+    if (result < 0 && split)
+        give_back(&kept);
+    else if (split && !gc_is_tracked(dict))
+        PyObject_GC_Track(dict);
+    Py_DecRef(dict);
+    return result;
+}
+
 void dict_exchange(PyObject *one, PyObject *other)
 {
     struct dict_object *a = as_dict(one), *b = as_dict(other), before = *a;
 
     a->ma_used = b->ma_used;
     a->ma_keys = b->ma_keys;
+    a->ma_values = b->ma_values;
     b->ma_used = before.ma_used;
     b->ma_keys = before.ma_keys;
+    b->ma_values = before.ma_values;
+}
+
+int dict_unshare_keys(PyObject *dict)
+{
+    PyObject *copy;
+    int result;
+
+    if (cpython_minor() > 10 || !as_dict(dict)->ma_values)
+        return 0;
+    copy = PyDict_New();
+    result = copy ? PyDict_Update(copy, dict) : -1;
+    if (result == 0) {
+        dict_exchange(dict, copy);
+        as_dict(dict)->ma_version_tag = as_dict(copy)->ma_version_tag;
+    }
+    Py_DecRef(copy);
+    return result;
 }
 
 struct odict_node *odict_first(PyObject *dict)
@@ -277,12 +332,6 @@ bool dict_has_str_safely(const void *dict, PyObject *name)
 
 /* --- is it so? */
 
-static bool identical(PyObject *a, PyObject *b, void *arg)
-{
-    (void)arg;
-    return a == b;
-}
-
 /* {0: 0, 7919: 7919, ...} with `count` entries. */
 static PyObject *sample(size_t count)
 {
@@ -322,12 +371,7 @@ static bool entries_as_expected(PyObject *d, const struct dict_table *t)
 
 static bool reindex_works(PyObject *d, struct dict_table *t)
 {
-    struct dict_entry *earlier;
-
-    dict_table_clear_indices(t);
-    for (size_t i = 0; i < t->n_entries; i++)
-        if (!dict_table_insert(t, i, identical, NULL, &earlier))
-            return false;
+    dict_table_reindex(t);
     for (size_t i = 0; i < t->n_entries; i++)
         if (PyDict_GetItemWithError(d, t->entries[i].key) != t->entries[i].value)
             return false;

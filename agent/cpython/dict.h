@@ -42,7 +42,8 @@ bool dict_has_str_safely(const void *dict, PyObject *name);
 bool dict_table_open(PyObject *dict, struct dict_table *t);
 
 /* Free the entry's place; its references to key and value become the caller's.
- * dict_table_clear_indices and dict_table_insert of every other entry must follow. */
+ * dict_table_clear_indices and dict_table_insert of every other entry, or dict_table_reindex, must
+ * follow. */
 void dict_table_remove(struct dict_table *t, struct dict_entry *entry);
 
 /* Rebuild the index: clear it, then insert each live entry in order.  `insert` returns
@@ -53,24 +54,28 @@ bool dict_table_insert(struct dict_table *t, size_t entry,
                        bool (*same)(PyObject *, PyObject *, void *), void *arg,
                        struct dict_entry **earlier);
 
+/* The same where no two keys have become equal. */
+void dict_table_reindex(struct dict_table *t);
+
 /* To 3.10 name lookups are cached by a dict's version; a raw write must give it one that
  * was never used.  `scratch` is any dict of ours with the str key "v".  No-op from 3.11. */
 void dict_new_version(PyObject *dict, PyObject *scratch);
 
-/* Each of two exact dicts, none of them split, has the other's entries then.  Cannot fail.  Not
- * for a dict that names are looked up in: what caches remember of it is not forgotten. */
+/* Each of two exact dicts, none of whose values are inside an instance, has the other's entries
+ * then.  Cannot fail.  What caches remember of a dict that names are looked up in is not forgotten:
+ * see dict_new_version. */
 void dict_exchange(PyObject *one, PyObject *other);
 
-/* 3.13 empties an instance's dict when detaching it from the instance fails for want of memory
- * (_PyDict_DetachFromObject, Objects/dictobject.c).  Its values are still there: what is kept
- * before gives them back after such a failure.  `dict` NULL: nothing. */
-struct dict_kept {
-    PyObject *dict;
-    Py_ssize_t used;
-    void *keys; /* NULL: it is not split */
-};
-struct dict_kept dict_keep(PyObject *dict);
-void dict_give_back(const struct dict_kept *);
+/* To 3.10 deleting from a dict that shares its keys takes memory (delitem_common,
+ * Objects/dictobject.c); not after this.  0, or -1 with MemoryError. */
+int dict_unshare_keys(PyObject *dict);
+
+/* descr_set by the descriptor of `__class__` or `__dict__`, past two faults of 3.13 (of its first
+ * micro versions, all are treated alike) in _PyDict_DetachFromObject of Objects/dictobject.c:
+ * without memory it empties the instance's dict, whose values are still there, and are given back
+ * to it; and a dict that the collector did not track, as the instance showed its values, stays so.
+ */
+int instance_set(PyObject *descr, PyObject *instance, PyObject *value);
 
 struct odict_node {
     PyObject *key;

@@ -21,10 +21,10 @@
 
 /* Asked in this order which edges are theirs; committed in this order. */
 static const struct writer *const writers[] = {
-    &code_writer,     &left_writer,      &refused_writer, &bases_writer,
-    &instance_writer, &type_dict_writer, &dict_writer,    &hashed_writer,
-    &deque_writer,    &weakref_writer,   &frame_writer,   &holder_writer,
-    &array_writer,    &ctypes_writer,    &alias_writer,   &field_writer,
+    &code_writer,     &left_writer,      &refused_writer, &bases_writer,  &migration_writer,
+    &instance_writer, &type_dict_writer, &dict_writer,    &hashed_writer, &deque_writer,
+    &weakref_writer,  &frame_writer,     &holder_writer,  &array_writer,  &ctypes_writer,
+    &alias_writer,    &field_writer,
 };
 
 enum { N_WRITERS = sizeof writers / sizeof writers[0] };

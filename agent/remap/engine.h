@@ -12,7 +12,8 @@
  *   aliases.c uncounted pointers to old objects; ctypes.c those in memory of ctypes
  *   reachable.c  objects that the collector does not list; untraversed.c what no traversal shows
  *   greenlets.c  frames that no thread runs
- *   writers   types.c bases.c instances.c hashed.c weakrefs.c code.c frames.c arrays.c holders.c
+ *   writers   types.c bases.c instances.c migration.c hashed.c weakrefs.c code.c frames.c
+ *             arrays.c holders.c
  *
  * Memory of the engine is never the interpreter's: malloc and mmap only. */
 #ifndef PYHOT_REMAP_ENGINE_H
@@ -78,9 +79,9 @@ struct writer {
     void (*finish)(struct remap *);
 };
 
-extern const struct writer code_writer, left_writer, refused_writer, bases_writer, instance_writer,
-    type_dict_writer, dict_writer, hashed_writer, deque_writer, weakref_writer, frame_writer,
-    holder_writer, array_writer, ctypes_writer, alias_writer, field_writer;
+extern const struct writer code_writer, left_writer, refused_writer, bases_writer, migration_writer,
+    instance_writer, type_dict_writer, dict_writer, hashed_writer, deque_writer, weakref_writer,
+    frame_writer, holder_writer, array_writer, ctypes_writer, alias_writer, field_writer;
 
 struct remap {
     struct key *keys;
@@ -113,6 +114,7 @@ struct remap {
     struct types *types; /* the writers' own, from remap_alloc */
     struct bases *bases;
     struct instances *instances;
+    struct migrations *migrations;
     struct dicts *dicts;
     struct hashed *hashed;
     struct rehash_memo *rehash_memo; /* rehash.c */
