@@ -281,6 +281,29 @@ assert (low.a, low.b, both.a, both.c) == (0, 1, 2, 3) and isinstance(both, New)
 """)
 
 case("""
+# subclasses of deque and set with the same thing in an attribute
+import collections
+class Old(collections.deque): pass
+class New(collections.deque): pass
+class Set(set): pass
+class NewSet(set): pass
+def old(): pass
+def new(): pass
+made = []
+for c in Old, Set:
+    for n in range(3):
+        o = c([old])
+        o.same = old
+        n and vars(o)
+        made.append(o)
+del o, c
+remap({Old: New, Set: NewSet, old: new})
+assert {type(o) for o in made} == {New, NewSet}
+for o in made:
+    assert list(o) == [new] and o.same is new, o
+""")
+
+case("""
 # bases whose layout CPython takes for another one
 class Low: __slots__ = "p",
 class High(Low): __slots__ = "q",

@@ -47,11 +47,17 @@ static int push_edge(struct remap *r, const struct edge *e)
     return 0;
 }
 
+static bool writes_in_finish(const struct writer *w)
+{
+    return w->finish && !w->commit && !w->commit_own;
+}
+
 /* Deals the visits of one edge out to the writers; each part becomes an edge. */
 static int resolve_edge(struct remap *r, const struct edge *found)
 {
     struct edge rest = *found;
 
+    r->visits_left_for_finish = 0;
     for (size_t i = 0; i < N_WRITERS && rest.visits; i++) {
         struct edge part = rest;
         ptrdiff_t taken = writers[i]->resolve ? writers[i]->resolve(r, &part) : 0;
@@ -63,6 +69,7 @@ static int resolve_edge(struct remap *r, const struct edge *found)
         part.visits = (uint32_t)taken;
         part.writer = writers[i];
         rest.visits -= part.visits;
+        r->visits_left_for_finish += writes_in_finish(part.writer) ? part.visits : 0;
         if (push_edge(r, &part) < 0)
             return -1;
     }

@@ -99,7 +99,8 @@ struct remap {
     bool migrate, keep_replaced, resolved, committed;
     bool paused, collector_was_on; /* the collector */
     size_t objects_scanned, referrers, references_rewritten, unresolved, unaccounted;
-    size_t miscounted; /* see ledger_compare */
+    uint32_t visits_left_for_finish; /* of the edge being resolved: their writers write last */
+    size_t miscounted;               /* see ledger_compare */
     size_t
         left; /* on purpose, of all keys but code: what the old itself holds, frames' functions */
     size_t frame_roots, array_roots, holder_roots; /* rewritten by frames.c, ... */

@@ -14,7 +14,8 @@
 struct stored {
     uintptr_t **fields;
     size_t n;
-    PyObject *dict; /* where attributes have moved since the scan; or NULL; borrowed */
+    uint32_t others; /* visits of the same that another writer takes away later than commit */
+    PyObject *dict;  /* where attributes have moved since the scan; or NULL; borrowed */
 };
 
 struct new_dict {
@@ -77,6 +78,7 @@ static int remember(struct remap *r, struct edge *e, uintptr_t **fields, size_t 
         return -1;
     s->fields = fields;
     s->n = n;
+    s->others = r->visits_left_for_finish;
     e->data = s;
     return 0;
 }
@@ -93,10 +95,12 @@ static ptrdiff_t stored_resolve(struct remap *r, struct edge *e)
     if (look_for_dict(r, e, &dict) < 0)
         return -1;
     moved = dict ? count_values(dict, old) : 0;
-    if (moved >= e->visits)
-        return (ptrdiff_t)e->visits;
-    n = moved ? field_find(r, e->referrer, e->key, e->visits - moved, 0, &fields) : 0;
-    return n > 0 ? (ptrdiff_t)e->visits : n;
+    if (moved < e->visits) {
+        n = moved ? field_find(r, e->referrer, e->key, e->visits - moved, 0, &fields) : 0;
+        if (n <= 0)
+            return n;
+    }
+    return remember(r, e, NULL, 0) < 0 ? -1 : (ptrdiff_t)e->visits;
 }
 
 /* The writers before this one have written by now. */
@@ -108,19 +112,17 @@ static int stored_commit_own(struct remap *r)
 
 static int stored_commit(struct remap *r, struct edge *e)
 {
-    struct stored *s;
+    struct stored *s = e->data;
     size_t visits;
     ptrdiff_t n;
 
-    if (!e->data && remember(r, e, NULL, 0) < 0)
-        return -1;
-    s = e->data;
     n = field_find_item(r, e->referrer, e->key, e->visits, &s->fields);
     if (n != -2) {
         s->n = n < 0 ? 0 : (size_t)n;
         return n < 0 ? -1 : remap_reserve_stores(r, s->n);
     }
     visits = field_visits(e->referrer, r->keys[e->key].old);
+    visits -= visits < s->others ? visits : s->others;
     if (visits < e->visits)
         s->dict = dict_moved_to(e);
     if (visits > e->visits)
