@@ -46,6 +46,7 @@ enum {
 
     POLL_MS = 5,
     LAST_LOOK_MS = 200,
+    STOPPED_MS = 500,
     MAX_OFFSET = 1 << 20,
     MAX_INTERPRETERS = 10000,
 };
@@ -217,10 +218,34 @@ static struct error *check_seccomp(const struct target *target)
                  : NULL;
 }
 
+static bool is_over(uint64_t deadline_ns)
+{
+    return channel_interrupted || monotonic_ns() >= deadline_ns;
+}
+
+static void pause_briefly(void)
+{
+    nanosleep(&(struct timespec){0, POLL_MS * 1000000}, NULL);
+}
+
+/* For longer than strace holds it at a system call, or another pyhot at its stop: by a debugger
+ * that waits for a command. */
+static bool stays_stopped(const struct target *target)
+{
+    uint64_t last_look_ns = monotonic_ns() + STOPPED_MS * UINT64_C(1000000);
+    struct proc_stat stat;
+
+    while (!proc_stat(target->pid, &stat) && stat.state == 't') {
+        if (is_over(last_look_ns))
+            return true;
+        pause_briefly();
+    }
+    return false;
+}
+
 struct error *remote_exec_check(const struct target *target, const struct python *python)
 {
     struct hook hook;
-    struct proc_stat stat;
     struct error *error = find_hook(&hook, target, python);
 
     if (error)
@@ -231,7 +256,7 @@ struct error *remote_exec_check(const struct target *target, const struct python
                                     "(-X disable-remote-debug or PYTHON_DISABLE_REMOTE_DEBUG)",
                                     (int)target->pid, target->command),
                           "attach with --via=ptrace");
-    if (!proc_stat(target->pid, &stat) && stat.state == 't')
+    if (stays_stopped(target))
         return error_hint(error_new(EXIT_CANNOT_ATTACH, "stopped-by-tracer",
                                     "the main thread of process %d (%s) is stopped by its tracer",
                                     (int)target->pid, target->command),
@@ -361,16 +386,6 @@ static struct error *write_script(const struct remote_files *files, const struct
 }
 
 /* ---- Waiting ---- */
-
-static bool is_over(uint64_t deadline_ns)
-{
-    return channel_interrupted || monotonic_ns() >= deadline_ns;
-}
-
-static void pause_briefly(void)
-{
-    nanosleep(&(struct timespec){0, POLL_MS * 1000000}, NULL);
-}
 
 static struct error *interrupted(const struct target *target)
 {

@@ -33,12 +33,12 @@ def newest():
 
 @pytest.fixture
 def tracer():
-    """tracer(target): a process that traces it and lets it run."""
+    """tracer(target, *options): a process that traces it and lets it run."""
     children = []
 
-    def run(target):
+    def run(target, *options):
         child = subprocess.Popen(
-            [sys.executable, str(harness.VICTIMS / "tracer.py"), str(target.pid)],
+            [sys.executable, str(harness.VICTIMS / "tracer.py"), str(target.pid), *options],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         children.append(child)
         assert child.stdout.readline() == b"TRACING\n"
@@ -206,6 +206,18 @@ def test_chosen_where_another_traces(able, start, tracer):
     assert VIA in error["hint"] and str(process.pid) in error["message"]
     target.reload("mod")
     assert target.eval("mod.answer()") == 2
+    nothing_said(target)
+
+
+def test_stopped_again_and_again(able, start, tracer):
+    """By strace, or by another pyhot: that is no debugger at whose prompt it waits."""
+    target = start(able, {"mod.py": MODULE, "app.py": "import mod, os, probe\nprobe.ready()\n"
+                          "while True:\n    os.getppid()\n"})
+    tracer(target, "--calls")
+    for value in range(2, 7):
+        target.edit("mod.py", MODULE.replace("1", str(value)))
+        target.reload("mod", VIA)
+    assert target.eval("mod.answer()") == 6
     nothing_said(target)
 
 
