@@ -5,7 +5,6 @@
  * There is one kind: the value that a ContextVar returned last.  A ContextVar is often not
  * tracked by the collector, but the node of the context that refers to the value refers to the
  * variable too (Python/hamt.c: key and value lie side by side). */
-#include <string.h>
 
 #include "../cpython/contextvar.h"
 #include "engine.h"
@@ -25,17 +24,8 @@ static int add_var(struct remap *r, struct context_var *var)
 {
     struct aliases *a = r->aliases;
 
-    if (a->n == a->cap) {
-        size_t cap = a->cap ? 2 * a->cap : 16;
-        struct context_var **vars = remap_alloc(r, cap * sizeof *vars);
-
-        if (!vars)
-            return -1;
-        if (a->n)
-            memcpy(vars, a->vars, a->n * sizeof *vars);
-        a->vars = vars;
-        a->cap = cap;
-    }
+    if (remap_reserve(r, &a->vars, a->n, &a->cap, sizeof *a->vars) < 0)
+        return -1;
     a->vars[a->n++] = var;
     return 0;
 }

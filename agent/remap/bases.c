@@ -161,17 +161,9 @@ static int add_subclasses(struct remap *r, PyObject *dict, PyObject **place)
 {
     struct bases *b = r->bases;
 
-    if (b->n_subclasses == b->cap_subclasses) {
-        size_t cap = b->cap_subclasses ? 2 * b->cap_subclasses : 32;
-        struct subclasses *bigger = remap_alloc(r, cap * sizeof *bigger);
-
-        if (!bigger)
-            return -1;
-        if (b->n_subclasses)
-            memcpy(bigger, b->subclasses, b->n_subclasses * sizeof *bigger);
-        b->subclasses = bigger;
-        b->cap_subclasses = cap;
-    }
+    if (remap_reserve(r, &b->subclasses, b->n_subclasses, &b->cap_subclasses,
+                      sizeof *b->subclasses) < 0)
+        return -1;
     b->subclasses[b->n_subclasses++] = (struct subclasses){dict, NULL, place};
     return 0;
 }

@@ -6,7 +6,6 @@
  * freed.  The types tell where in the buffer it is; the memory may be anybody's and gone, so
  * that it is read without being touched, and written only where it is private and writable. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "../cpython/buffer.h"
 #include "../cpython/introspect.h"
@@ -38,17 +37,8 @@ static bool add_box(struct remap *r, uintptr_t address, uint32_t key)
 {
     struct ctypes *c = r->ctypes;
 
-    if (c->n == c->cap) {
-        size_t cap = c->cap ? 2 * c->cap : 16;
-        struct box *boxes = remap_alloc(r, cap * sizeof *boxes);
-
-        if (!boxes)
-            return false;
-        if (c->n)
-            memcpy(boxes, c->boxes, c->n * sizeof *boxes);
-        c->boxes = boxes;
-        c->cap = cap;
-    }
+    if (remap_reserve(r, &c->boxes, c->n, &c->cap, sizeof *c->boxes) < 0)
+        return false;
     c->boxes[c->n++] = (struct box){(uintptr_t *)address, key};
     return true;
 }

@@ -138,6 +138,10 @@ int remap_add_derived(struct remap *, PyObject *old, PyObject *new_);
 /* Zeroed memory that lives until remap_free.  NULL with MemoryError. */
 void *remap_alloc(struct remap *, size_t bytes);
 
+/* `array` is the address of a pointer to `n` items of `size` bytes, from here or NULL, with room
+ * for *cap: afterwards there is room for one more.  -1 with MemoryError, then all is as it was. */
+int remap_reserve(struct remap *, void *array, size_t n, size_t *cap, size_t size);
+
 /* Take over a reference and drop it in remap_free, when user code may run again.
  * Room is reserved while resolving; remap_bury itself cannot fail. */
 int remap_reserve_graves(struct remap *, size_t n);

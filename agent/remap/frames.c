@@ -154,17 +154,8 @@ static int add_local(struct remap *r, struct local local)
 {
     struct frames *f = r->frames;
 
-    if (f->n == f->cap) {
-        size_t cap = f->cap ? 2 * f->cap : 256;
-        struct local *bigger = remap_alloc(r, cap * sizeof *bigger);
-
-        if (!bigger)
-            return -1;
-        if (f->n)
-            memcpy(bigger, f->locals, f->n * sizeof *bigger);
-        f->locals = bigger;
-        f->cap = cap;
-    }
+    if (remap_reserve(r, &f->locals, f->n, &f->cap, sizeof *f->locals) < 0)
+        return -1;
     f->locals[f->n++] = local;
     r->keys[local.key].frames++;
     r->keys[local.key].roots++;

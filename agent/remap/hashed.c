@@ -9,7 +9,6 @@
  * Old and new object in one table become one entry: it has the old one's place and the
  * value that was stored under the new one. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "../cpython/dict.h"
 #include "../cpython/hash.h"
@@ -101,22 +100,6 @@ static ptrdiff_t hashed_resolve(struct remap *r, struct edge *e)
 
 /* --- which tables change, and how */
 
-static void *grown(struct remap *r, void *array, size_t n, size_t *cap, size_t size)
-{
-    size_t bigger = *cap ? 2 * *cap : 64;
-    void *moved;
-
-    if (n < *cap)
-        return array;
-    moved = remap_alloc(r, bigger * size);
-    if (!moved)
-        return NULL;
-    if (n)
-        memcpy(moved, array, n * size);
-    *cap = bigger;
-    return moved;
-}
-
 struct walk {
     struct remap *r;
     struct table *table; /* NULL: only count */
@@ -201,8 +184,7 @@ static int add_table(struct remap *r, PyObject *container, const struct walk *co
     struct table *table;
     struct walk w = {.r = r};
 
-    h->tables = grown(r, h->tables, h->n, &h->cap, sizeof *h->tables);
-    if (!h->tables)
+    if (remap_reserve(r, &h->tables, h->n, &h->cap, sizeof *h->tables) < 0)
         return -1;
     table = &h->tables[h->n];
     *table = (struct table){.container = container};
@@ -236,8 +218,7 @@ static int look_at_tuple(struct remap *r, PyObject *o)
         return 0;
     if (change == REHASH_FAILED)
         return -1;
-    h->tuples = grown(r, h->tuples, h->n_tuples, &h->cap_tuples, sizeof *h->tuples);
-    if (!h->tuples)
+    if (remap_reserve(r, &h->tuples, h->n_tuples, &h->cap_tuples, sizeof *h->tuples) < 0)
         return -1;
     h->tuples[h->n_tuples++] = o;
     return 0;

@@ -7,7 +7,6 @@
  * stack of a caller) gets the code and defaults of its successor, so that who calls it
  * runs the new code. */
 #include <stdio.h>
-#include <string.h>
 
 #include "../cpython/audit.h"
 #include "../cpython/callbacks.h"
@@ -61,17 +60,8 @@ static int add_place(struct remap *r, uint32_t key, PyObject **field)
 {
     struct holders *h = r->holders;
 
-    if (h->n_places == h->cap_places) {
-        size_t cap = h->cap_places ? 2 * h->cap_places : 32;
-        struct place *bigger = remap_alloc(r, cap * sizeof *bigger);
-
-        if (!bigger)
-            return -1;
-        if (h->n_places)
-            memcpy(bigger, h->places, h->n_places * sizeof *bigger);
-        h->places = bigger;
-        h->cap_places = cap;
-    }
+    if (remap_reserve(r, &h->places, h->n_places, &h->cap_places, sizeof *h->places) < 0)
+        return -1;
     h->places[h->n_places++] = (struct place){field, key};
     r->keys[key].frames++; /* accounted for, and rewritten */
     r->keys[key].roots++;

@@ -8,7 +8,6 @@
 #include "migration.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "../cpython/descr.h"
 #include "../cpython/dict.h"
@@ -45,17 +44,8 @@ int migration_add(struct remap *r, PyObject *old, PyTypeObject *type)
 
     if (!s && !(s = r->migrations = remap_alloc(r, sizeof *s)))
         return -1;
-    if (s->n == s->cap) {
-        size_t cap = s->cap ? 2 * s->cap : 64;
-        struct migration *bigger = remap_alloc(r, cap * sizeof *bigger);
-
-        if (!bigger)
-            return -1;
-        if (s->n)
-            memcpy(bigger, s->items, s->n * sizeof *bigger);
-        s->items = bigger;
-        s->cap = cap;
-    }
+    if (remap_reserve(r, &s->items, s->n, &s->cap, sizeof *s->items) < 0)
+        return -1;
     new_ = ((PyObject * (*)(PyTypeObject *, Py_ssize_t)) type->tp_alloc)(type, 0);
     if (!new_)
         return -1;
@@ -113,17 +103,9 @@ static int note_addition(struct remap *r, PyObject *dict, PyObject *name)
 
     if (!before && PyErr_Occurred())
         return -1;
-    if (s->n_additions == s->cap_additions) {
-        size_t cap = s->cap_additions ? 2 * s->cap_additions : 64;
-        struct addition *bigger = remap_alloc(r, cap * sizeof *bigger);
-
-        if (!bigger)
-            return -1;
-        if (s->n_additions)
-            memcpy(bigger, s->additions, s->n_additions * sizeof *bigger);
-        s->additions = bigger;
-        s->cap_additions = cap;
-    }
+    if (remap_reserve(r, &s->additions, s->n_additions, &s->cap_additions, sizeof *s->additions) <
+        0)
+        return -1;
     if (dict_unshare_keys(dict) < 0 || (before && remap_reserve_graves(r, 1) < 0))
         return -1;
     if (before) {

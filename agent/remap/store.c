@@ -11,7 +11,7 @@
 #include "keys.h"
 #include "ledger.h"
 
-enum { CHUNK = 1 << 14, LARGEST_CHUNK = 4 << 20 };
+enum { CHUNK = 1 << 14, LARGEST_CHUNK = 4 << 20, FIRST_CAP = 64 };
 
 struct chunk {
     struct chunk *next;
@@ -145,10 +145,27 @@ void *remap_alloc(struct remap *r, size_t bytes)
     return chunk->bytes + chunk->used - bytes;
 }
 
-/* Room for `n` more of `size` bytes each. */
+int remap_reserve(struct remap *r, void *array, size_t n, size_t *cap, size_t size)
+{
+    void **place = array, *moved;
+    size_t bigger = *cap ? 2 * *cap : FIRST_CAP;
+
+    if (n < *cap)
+        return 0;
+    moved = remap_alloc(r, bigger * size);
+    if (!moved)
+        return -1;
+    if (n)
+        memcpy(moved, *place, n * size);
+    *place = moved;
+    *cap = bigger;
+    return 0;
+}
+
+/* The same with malloc's memory, for arrays that grow much: room for `more`. */
 static int reserve(void **array, size_t n, size_t *cap, size_t more, size_t size)
 {
-    size_t wanted = n + more, bigger = *cap ? *cap : 64;
+    size_t wanted = n + more, bigger = *cap ? *cap : FIRST_CAP;
     void *moved;
 
     if (wanted <= *cap)

@@ -91,17 +91,8 @@ static int add_type(struct remap *r, PyTypeObject *type)
 
     if (!type->tp_mro || known_type(t, type))
         return 0;
-    if (t->n == t->cap) {
-        size_t cap = t->cap ? 2 * t->cap : 1024;
-        PyTypeObject **all = remap_alloc(r, cap * sizeof *all);
-
-        if (!all)
-            return -1;
-        if (t->n)
-            memcpy(all, t->all, t->n * sizeof *all);
-        t->all = all;
-        t->cap = cap;
-    }
+    if (remap_reserve(r, &t->all, t->n, &t->cap, sizeof *t->all) < 0)
+        return -1;
     t->all[t->n++] = type;
     if (add_part(r, type, type->tp_mro, PART_MRO) < 0 ||
         add_part(r, type, type->tp_bases, PART_BASES) < 0 ||

@@ -8,7 +8,6 @@
 #include "../cpython/weakref.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "../cpython/dict.h"
 #include "../cpython/hash.h"
@@ -47,17 +46,8 @@ static int add_entry(struct remap *r, uint32_t key, PyObject *dict, PyObject *nu
         return -1;
     Py_IncRef(number);
     remap_bury(r, number);
-    if (w->n == w->cap) {
-        size_t cap = w->cap ? 2 * w->cap : 64;
-        struct entry *bigger = remap_alloc(r, cap * sizeof *bigger);
-
-        if (!bigger)
-            return -1;
-        if (w->n)
-            memcpy(bigger, w->entries, w->n * sizeof *bigger);
-        w->entries = bigger;
-        w->cap = cap;
-    }
+    if (remap_reserve(r, &w->entries, w->n, &w->cap, sizeof *w->entries) < 0)
+        return -1;
     w->entries[w->n++] = (struct entry){key, dict, number, NULL, NULL};
     return 0;
 }
