@@ -131,6 +131,9 @@ struct remap {
 /* keys.c: the index of `object` in keys, or -1.  Inlined bitmap test in front. */
 ptrdiff_t keys_find(const struct remap *, const PyObject *object);
 
+/* What it becomes: its value if it is a key, else itself.  Borrowed. */
+PyObject *keys_mapped(const struct remap *, PyObject *object);
+
 /* A key that follows from others, found while resolving; the scan is then repeated for
  * the new keys only. */
 int remap_add_derived(struct remap *, PyObject *old, PyObject *new_);

@@ -71,6 +71,13 @@ ptrdiff_t keys_find(const struct remap *r, const PyObject *object)
     return keys_lookup(r, object);
 }
 
+PyObject *keys_mapped(const struct remap *r, PyObject *object)
+{
+    ptrdiff_t i = keys_lookup(r, object);
+
+    return i < 0 ? object : r->keys[i].new_;
+}
+
 PyObject *remap_get(struct remap *r, PyObject *old)
 {
     ptrdiff_t i = keys_find(r, old);

@@ -58,13 +58,6 @@ int migration_add(struct remap *r, PyObject *old, PyTypeObject *type)
     return result;
 }
 
-static PyObject *mapped(const struct remap *r, PyObject *value)
-{
-    ptrdiff_t i = keys_find(r, value);
-
-    return i < 0 ? value : r->keys[i].new_;
-}
-
 /* The slot `name` of the type, NULL if it has none.  A __dict__ may have keys of any type; looking
  * such a one up would call its __hash__. */
 static PyObject *slot_descr(PyTypeObject *type, PyObject *name)
@@ -150,7 +143,7 @@ static int give(struct remap *r, const struct migration *m, PyObject *name, PyOb
 {
     PyObject *slot = slot_descr(type_of(m->new_), name);
 
-    value = mapped(r, value);
+    value = keys_mapped(r, value);
     if (slot)
         return descr_set(slot, m->new_, value);
     if (!has_dict(type_of(m->new_)))
@@ -162,13 +155,13 @@ static int give(struct remap *r, const struct migration *m, PyObject *name, PyOb
 static int give_hidden(struct remap *r, const struct migration *m, PyTypeObject *type,
                        PyObject *name, PyObject *value)
 {
-    PyTypeObject *place = (PyTypeObject *)mapped(r, (PyObject *)type);
+    PyTypeObject *place = (PyTypeObject *)keys_mapped(r, (PyObject *)type);
     PyObject *slot = PyType_IsSubtype(type_of(m->new_), place)
                          ? PyDict_GetItemWithError(place->tp_dict, name)
                          : NULL;
 
     if (slot && type_of(slot) == &PyMemberDescr_Type && slot != slot_descr(type_of(m->new_), name))
-        return descr_set(slot, m->new_, mapped(r, value));
+        return descr_set(slot, m->new_, keys_mapped(r, value));
     return PyErr_Occurred() ? -1 : lost(r, m->old, name);
 }
 
@@ -351,7 +344,7 @@ static void divide(const struct remap *r, const struct migration *m, struct dict
         struct dict_entry *e = &t->entries[i];
         PyObject *slot = e->key ? slot_descr(type_of(m->new_), e->key) : NULL;
 
-        if (slot && descr_set(slot, m->new_, mapped(r, e->value)) == 0)
+        if (slot && descr_set(slot, m->new_, keys_mapped(r, e->value)) == 0)
             drop_entry(t, e);
     }
     dict_table_reindex(t);
@@ -366,8 +359,8 @@ static void renew_values(const struct remap *r, PyObject *dict)
     Py_ssize_t pos = 0;
 
     while (PyDict_Next(dict, &pos, &name, &value))
-        if (mapped(r, value) != value)
-            PyDict_SetItem(dict, name, mapped(r, value));
+        if (keys_mapped(r, value) != value)
+            PyDict_SetItem(dict, name, keys_mapped(r, value));
 }
 
 static void migrations_finish(struct remap *r)

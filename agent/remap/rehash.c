@@ -113,13 +113,6 @@ void rehash_end(struct remap *r)
 
 /* --- by type */
 
-static PyObject *mapped(const struct remap *r, PyObject *o)
-{
-    ptrdiff_t i = keys_find(r, o);
-
-    return i < 0 ? o : r->keys[i].new_;
-}
-
 /* The hash of an object whose type computes it in C from nothing but itself. */
 static bool plain_hash(PyObject *o, Py_hash_t *hash)
 {
@@ -257,7 +250,7 @@ static enum rehash change_of_method(const struct remap *r, PyObject *o, const Py
     struct lane f = {0};
     enum rehash change = change_of(r, function, NULL, depth + 1, &f, key);
     ptrdiff_t found = keys_find(r, self);
-    Py_hash_t delta = hash_pointer(self) ^ hash_pointer(mapped(r, self));
+    Py_hash_t delta = hash_pointer(self) ^ hash_pointer(keys_mapped(r, self));
 
     if (found >= 0) {
         *key = (uint32_t)found;
@@ -453,8 +446,8 @@ bool rehash_same(PyObject *a, PyObject *b, void *arg)
 {
     const struct remap *r = arg;
 
-    a = mapped(r, a);
-    b = mapped(r, b);
+    a = keys_mapped(r, a);
+    b = keys_mapped(r, b);
     if (a == b)
         return true;
     if (type_of(a) != type_of(b))
@@ -465,12 +458,12 @@ bool rehash_same(PyObject *a, PyObject *b, void *arg)
         return PyUnicode_Compare(a, b) == 0;
     if (type_of(a) == &PyMethod_Type)
         return PyMethod_Self(a) == PyMethod_Self(b) &&
-               mapped(r, PyMethod_Function(a)) == mapped(r, PyMethod_Function(b));
+               keys_mapped(r, PyMethod_Function(a)) == keys_mapped(r, PyMethod_Function(b));
     if (type_of(a) == &_PyWeakref_RefType) {
         const PyObject *x = ((struct weak_reference *)a)->object;
 
-        return x != Py_None &&
-               mapped(r, (PyObject *)x) == mapped(r, ((struct weak_reference *)b)->object);
+        return x != Py_None && keys_mapped(r, (PyObject *)x) ==
+                                   keys_mapped(r, ((struct weak_reference *)b)->object);
     }
     return false;
 }
