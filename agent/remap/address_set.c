@@ -67,3 +67,10 @@ void address_set_free(struct address_set *set)
     big_free(set->slots);
     memset(set, 0, sizeof *set);
 }
+
+int by_address(const void *a, const void *b)
+{
+    uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+
+    return (x > y) - (x < y);
+}

@@ -1,4 +1,4 @@
-/* A set of addresses, in C memory. */
+/* A set of addresses, in C memory; and their order. */
 #ifndef PYHOT_REMAP_ADDRESS_SET_H
 #define PYHOT_REMAP_ADDRESS_SET_H
 
@@ -18,5 +18,8 @@ bool address_set_has(const struct address_set *, uintptr_t);
 /* Empty, but keep up to a few KiB of memory for the next use. */
 void address_set_clear(struct address_set *);
 void address_set_free(struct address_set *);
+
+/* For qsort and bsearch of addresses, or of structures that begin with one. */
+int by_address(const void *, const void *);
 
 #endif

@@ -17,6 +17,7 @@
 #include "../cpython/type_layout.h"
 #include "../cpython/version.h"
 #include "../cpython/weakref.h"
+#include "address_set.h"
 #include "places.h"
 #include "types.h"
 
@@ -125,13 +126,6 @@ static ptrdiff_t bases_resolve(struct remap *r, struct edge *e)
 }
 
 /* --- before the commit */
-
-static int by_address(const void *a, const void *b)
-{
-    const PyObject *x = *(const PyObject *const *)a, *y = *(const PyObject *const *)b;
-
-    return x < y ? -1 : x > y;
-}
 
 static void count_type(struct remap *r, PyTypeObject *type, void *arg)
 {

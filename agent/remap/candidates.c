@@ -211,13 +211,6 @@ static void read_block(struct candidates *c, struct block block)
     }
 }
 
-static int compare(const void *a, const void *b)
-{
-    uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
 /* Blocks whose extent was guessed may overlap. */
 static void sort_words(struct candidates *c)
 {
@@ -228,7 +221,7 @@ static void sort_words(struct candidates *c)
         sorted = c->words[i - 1] < c->words[i];
     if (sorted)
         return;
-    qsort(c->words, c->n, sizeof *c->words, compare);
+    qsort(c->words, c->n, sizeof *c->words, by_address);
     for (size_t i = 0; i < c->n; i++)
         if (!n || c->words[n - 1] != c->words[i])
             c->words[n++] = c->words[i];

@@ -15,6 +15,7 @@
 #include "../cpython/introspect.h"
 #include "../cpython/shared_keys.h"
 #include "../cpython/version.h"
+#include "address_set.h"
 
 struct local {
     PyObject **field; /* or NULL: name in frame.f_locals */
@@ -40,13 +41,6 @@ void writers_prepare_process(void)
 }
 
 /* --- old code */
-
-static int by_address(const void *a, const void *b)
-{
-    const PyObject *x = *(PyObject *const *)a, *y = *(PyObject *const *)b;
-
-    return x < y ? -1 : x > y;
-}
 
 static int collect_old_code(struct remap *r)
 {

@@ -13,6 +13,7 @@
 #include "../cpython/dict.h"
 #include "../cpython/hash.h"
 #include "../cpython/set.h"
+#include "address_set.h"
 #include "engine.h"
 #include "rehash.h"
 #include "tally.h"
@@ -157,13 +158,6 @@ static int walk_table(struct walk *w, PyObject *container)
             return -1;
     }
     return 0;
-}
-
-static int by_address(const void *a, const void *b)
-{
-    const PyObject *x = ((const struct change *)a)->object, *y = ((const struct change *)b)->object;
-
-    return x < y ? -1 : x > y;
 }
 
 static void note_size(struct hashed *h, PyObject *container)

@@ -6,6 +6,7 @@
 #include "../cpython/gc_objects.h"
 #include "../cpython/introspect.h"
 #include "../cpython/refcount.h"
+#include "address_set.h"
 #include "bases.h"
 
 int ledger_open(struct remap *r)
@@ -58,19 +59,11 @@ struct growths {
     size_t n;
 };
 
-static int by_object(const void *a, const void *b)
-{
-    uintptr_t x = (uintptr_t)((const struct growth *)a)->object;
-    uintptr_t y = (uintptr_t)((const struct growth *)b)->object;
-
-    return (x > y) - (x < y);
-}
-
 static struct growth *growth_of(const struct growths *g, PyObject *object)
 {
     const struct growth wanted = {.object = object};
 
-    return bsearch(&wanted, g->items, g->n, sizeof wanted, by_object);
+    return bsearch(&wanted, g->items, g->n, sizeof wanted, by_address);
 }
 
 int ledger_note(struct remap *r)
@@ -82,7 +75,7 @@ int ledger_note(struct remap *r)
         return -1;
     for (size_t i = 0; i < r->n_keys; i++)
         g->items[i].object = r->keys[i].new_;
-    qsort(g->items, r->n_keys, sizeof *g->items, by_object);
+    qsort(g->items, r->n_keys, sizeof *g->items, by_address);
     for (size_t i = 0; i < r->n_keys; i++)
         if (!n || g->items[n - 1].object != g->items[i].object)
             g->items[n++].object = g->items[i].object;

@@ -15,6 +15,7 @@
 #include "../cpython/refs.h"
 #include "../cpython/set.h"
 #include "../cpython/type_layout.h"
+#include "address_set.h"
 #include "bases.h"
 #include "frames.h"
 #include "instances.h"
@@ -33,7 +34,7 @@ struct types {
     struct part *parts; /* open addressing; never more than half full */
     size_t mask, n_parts;
     const PyObject **owned; /* by address */
-    size_t n_owned;
+    size_t n_owned, cap_owned;
     bool failed;
 };
 
@@ -169,43 +170,31 @@ static bool is_owned(const PyObject *value)
            strchr(type->tp_name, '.') && only_reference(value);
 }
 
-static size_t each_owned(const struct key *k, const PyObject **owned)
+static int add_owned(struct remap *r, const struct key *k)
 {
+    struct types *t = r->types;
     PyObject *name, *value;
     Py_ssize_t pos = 0;
-    size_t n = 0;
 
     while (PyDict_Next(((PyTypeObject *)k->old)->tp_dict, &pos, &name, &value)) {
         if (!is_owned(value))
             continue;
-        if (owned)
-            owned[n] = value;
-        n++;
+        if (remap_reserve(r, &t->owned, t->n_owned, &t->cap_owned, sizeof *t->owned) < 0)
+            return -1;
+        t->owned[t->n_owned++] = value;
     }
-    return n;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const PyObject *x = *(const PyObject *const *)a, *y = *(const PyObject *const *)b;
-
-    return x < y ? -1 : x > y;
+    return 0;
 }
 
 static int find_owned(struct remap *r)
 {
     struct types *t = r->types;
-    size_t n = 0;
 
     for (size_t i = 0; i < r->n_keys; i++)
-        n += r->keys[i].is_class ? each_owned(&r->keys[i], NULL) : 0;
-    t->owned = remap_alloc(r, (n + 1) * sizeof *t->owned);
-    if (!t->owned)
-        return -1;
-    for (size_t i = 0; i < r->n_keys; i++)
-        if (r->keys[i].is_class)
-            t->n_owned += each_owned(&r->keys[i], t->owned + t->n_owned);
-    qsort(t->owned, t->n_owned, sizeof *t->owned, compare);
+        if (r->keys[i].is_class && add_owned(r, &r->keys[i]) < 0)
+            return -1;
+    if (t->n_owned)
+        qsort(t->owned, t->n_owned, sizeof *t->owned, by_address);
     return 0;
 }
 
@@ -245,7 +234,8 @@ static ptrdiff_t left_resolve(struct remap *r, struct edge *e)
         return e->visits;
     if (types_part(r, e->referrer, &owner) != PART_NONE && types_replaced(r, (PyObject *)owner))
         return e->visits;
-    if (bsearch(&e->referrer, r->types->owned, r->types->n_owned, sizeof *r->types->owned, compare))
+    if (r->types->n_owned && bsearch(&e->referrer, r->types->owned, r->types->n_owned,
+                                     sizeof *r->types->owned, by_address))
         return e->visits;
     if ((type_of(e->referrer) == &PyMemberDescr_Type ||
          type_of(e->referrer) == &PyGetSetDescr_Type) &&
