@@ -904,6 +904,73 @@ def test_new_fields_of_attrs_classes(any_python, start):
                        " for o in held]") == (False, [True] * 3)
 
 
+MADE_AGAIN = """
+import registry, weakref
+
+def with_slots(cls):
+    "As dataclass(slots=True) and attrs.define: the class that came first is a cycle."
+    registry.first.append({keep})
+    names = {{k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}}
+    names["__slots__"] = names.pop("fields")
+    return type(cls)(cls.__name__, cls.__bases__, names)
+
+@with_slots
+class Base:
+    fields = {fields}
+    def kind(self):
+        return "of Base"
+
+@with_slots
+class Sub(Base):
+    fields = ("z",)
+    def kind(self):
+        return Base.kind(self), "of Sub"
+"""
+
+OF_THIS_NAME = "[c.__mro__[1] is mod.Base for c in gc.get_objects()" \
+               " if isinstance(c, type) and c.__qualname__ == 'Sub' and c.__module__ == 'mod']"
+
+
+def test_a_class_made_twice_is_no_subclass_once_it_is_garbage(python, start):
+    def text(*fields):
+        return MADE_AGAIN.format(keep="weakref.ref(cls)", fields=fields)
+
+    target = start(python, {"registry.py": "first = []\n", "mod.py": text("x"), "app.py":
+                            "import gc\ngc.disable()\nimport mod\n"
+                            "held = [mod.Base(), mod.Sub()]\nheld[1].x = held[1].z = 3\n" + IDLE})
+    for fields in ("y", "x"), ("z1", "x", "y"), ("x",):
+        target.edit("mod.py", text(*fields))
+        report = target.reload("mod")
+        assert report["remap"]["unresolved"] == 0 and report["remap"]["held"] == []
+        assert target.eval("held[1].x, held[1].z, held[1].kind()") == (3, 3, ("of Base", "of Sub"))
+        assert target.eval("type(held[1]) is mod.Sub, mod.Sub.__mro__[1] is mod.Base") \
+            == (True, True)
+    assert len(target.eval(OF_THIS_NAME)) > 1
+    assert target.eval("gc.collect() > 0, " + OF_THIS_NAME) == (True, [True])
+
+
+@pytest.mark.parametrize("keep, app", [
+    ("cls", ""),
+    ("cls()", ""),
+    ("lambda: cls", ""),
+    ("[cls() for i in range(1000)]", ""),
+    ("cls", "def run(local):\n    probe.ready()\n    threading.Event().wait()\n"
+            "run(registry.first.pop())\n"),
+    ("cls", "def suspend(local):\n    yield\n"
+            "suspended = suspend(registry.first.pop())\nnext(suspended)\n"),
+], ids=["list", "instance", "closure", "instances", "running frame", "suspended frame"])
+def test_a_class_made_twice_is_named_as_long_as_it_is_held(any_python, start, keep, app):
+    target = start(any_python, {
+        "registry.py": "first = []\n", "mod.py": MADE_AGAIN.format(keep=keep, fields=("x",)),
+        "app.py": "import gc, probe, registry, threading\ngc.disable()\nimport mod\n" + app + IDLE})
+    target.edit("mod.py", MADE_AGAIN.format(keep="None", fields=("x", "y")))
+    done = target.attach("mod")
+    assert done.returncode == 5, done.stdout
+    assert [(held["object"], held["where"]) for held in done.report["remap"]["held"]] \
+        == [("mod.Base", "subclass mod.Sub, which cannot be rewritten, as the layout changed")]
+    assert done.report["remap"]["unaccounted"] == 0
+
+
 def test_what_a_dropped_object_had_is_pointed_out(any_python, start):
     text = "import web\napp = web.App()\n@app.route\ndef index():\n    return %d\n"
     target = start(any_python, {

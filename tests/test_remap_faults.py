@@ -46,8 +46,13 @@ class High(Low): __slots__ = "q",
 class Low2: __slots__ = "p",
 class High2(Low2): __slots__ = "q",
 class Last(High): __slots__ = "r",
+class Narrow: __slots__ = "s",
+class Wide: __slots__ = "t", "s"
+class Stays(Narrow): pass
 class Key:
     def __hash__(self): return 1
+gc.disable()
+type("Garbage", (Narrow,), {})
 
 made = Old(1), Derived(), Key(), Key(), Slots(), Plain(), Mixed(), Kept(), Kept(), Tight()
 vars(made[8])
@@ -69,9 +74,9 @@ world = {
              weakref.WeakValueDictionary(a=old, b=Old)],
     "code": lambda x=old, *, y=Old: (x, y), "closure": (lambda c: lambda: c)(old),
 }
-mapping = {old: new, Old: New, Slots: MoreSlots, Plain: Slotted, Kept: Widened, Tight: Loose, Base: Base2, Low: Low2, High: High2, made[2]: made[3]}
-everything = [old, new, Old, New, Slots, MoreSlots, Plain, Slotted, Kept, Widened, Tight, Loose, Base, Base2, Low, Low2, High, High2, *made]
-classes = [float, dict, Base, Base2, Derived, Mixed, Only, Leaf, Low, Low2, High, High2, Last]
+mapping = {old: new, Old: New, Slots: MoreSlots, Plain: Slotted, Kept: Widened, Tight: Loose, Base: Base2, Low: Low2, High: High2, Narrow: Wide, made[2]: made[3]}
+everything = [old, new, Old, New, Slots, MoreSlots, Plain, Slotted, Kept, Widened, Tight, Loose, Base, Base2, Low, Low2, High, High2, Narrow, Wide, *made]
+classes = [float, dict, Base, Base2, Derived, Mixed, Only, Leaf, Low, Low2, High, High2, Last, Narrow, Wide, Stays]
 
 def state():
     return [snapshots.take(world, everything, classes, suspended, mapping),

@@ -13,6 +13,7 @@
 #include "../emit.h"
 #include "arrays.h"
 #include "field.h"
+#include "garbage.h"
 #include "heap.h"
 #include "ledger.h"
 #include "scan.h"
@@ -188,20 +189,6 @@ static int add_kind(struct remap *r, const char *kind, size_t n)
     return status;
 }
 
-/* The class that has the referrer as its bases or MRO, or is the referrer: or NULL. */
-static PyTypeObject *subclass_by(const struct remap *r, const struct edge *e)
-{
-    PyTypeObject *owner = NULL;
-    enum type_part part = types_part(r, e->referrer, &owner);
-
-    if (part == PART_BASES || part == PART_MRO)
-        return owner;
-    if (is_type(e->referrer) &&
-        (PyObject *)((PyTypeObject *)e->referrer)->tp_base == r->keys[e->key].old)
-        return (PyTypeObject *)e->referrer;
-    return NULL;
-}
-
 static PyObject *module_of(PyTypeObject *type)
 {
     PyObject *module = type->tp_dict ? dict_get(type->tp_dict, "__module__") : NULL;
@@ -228,7 +215,7 @@ static PyObject *subclass_text(PyTypeObject *subclass, PyTypeObject *base)
 
 static int hold_unresolved(struct remap *r, const struct edge *e)
 {
-    PyTypeObject *subclass = r->keys[e->key].is_class ? subclass_by(r, e) : NULL;
+    PyTypeObject *subclass = r->keys[e->key].is_class ? types_subclass(r, e) : NULL;
     PyObject *where = subclass ? subclass_text(subclass, (PyTypeObject *)r->keys[e->key].old)
                                : PyUnicode_FromFormat("%s object, which cannot be rewritten",
                                                       type_of(e->referrer)->tp_name);
@@ -288,7 +275,7 @@ static int report_edges(struct remap *r)
 
 static int resolve(struct remap *r)
 {
-    if (scan_and_resolve(r) < 0 || sort_edges(r) < 0)
+    if (scan_and_resolve(r) < 0 || garbage_leave(r) < 0 || sort_edges(r) < 0)
         return -1;
     count_edges(r);
     for (size_t i = 0; i < N_WRITERS; i++)

@@ -9,6 +9,7 @@
  *             finds the words that may be it, stored.c is the writer that uses it;
  *             items.c: all keys of a long list or tuple at once
  *   commit.c  resolve, commit, undo, verify: the order of all writers
+ *   garbage.c subclasses that cannot follow and need not: nothing can reach them any more
  *   aliases.c uncounted pointers to old objects; ctypes.c those in memory of ctypes
  *   reachable.c  objects that the collector does not list; untraversed.c what no traversal shows
  *   greenlets.c  frames that no thread runs

@@ -127,6 +127,19 @@ enum type_part types_part(const struct remap *r, const PyObject *o, PyTypeObject
     return p->object ? p->part : PART_NONE;
 }
 
+PyTypeObject *types_subclass(const struct remap *r, const struct edge *e)
+{
+    PyTypeObject *owner = NULL;
+    enum type_part part = types_part(r, e->referrer, &owner);
+
+    if (part == PART_BASES || part == PART_MRO)
+        return owner;
+    if (is_type(e->referrer) &&
+        (PyObject *)((PyTypeObject *)e->referrer)->tp_base == r->keys[e->key].old)
+        return (PyTypeObject *)e->referrer;
+    return NULL;
+}
+
 void types_each(struct remap *r, void (*visit)(struct remap *, PyTypeObject *, void *), void *arg)
 {
     for (size_t i = 0; i < r->types->n; i++)

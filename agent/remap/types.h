@@ -12,6 +12,10 @@ int types_open(struct remap *);
 /* Which part of which type is `o`?  *owner is borrowed.  After types_open. */
 enum type_part types_part(const struct remap *, const PyObject *o, PyTypeObject **owner);
 
+/* The class that has the referrer as its bases or MRO, or is the referrer and has keys[e->key].old
+ * as its base; or NULL.  Borrowed.  After types_open. */
+PyTypeObject *types_subclass(const struct remap *, const struct edge *);
+
 /* Calls `visit` for each type. */
 void types_each(struct remap *, void (*visit)(struct remap *, PyTypeObject *, void *), void *arg);
 
