@@ -39,6 +39,7 @@ struct subclasses {
 
 struct bases {
     PyTypeObject **fix; /* classes that get other bases, fewer ancestors first */
+    PyObject **before;  /* their tp_bases; borrowed */
     PyTypeObject **by_address;
     size_t n_fix;
     struct saved *saved; /* of all that have a replaced class in their MRO */
@@ -256,9 +257,10 @@ static int bases_prepare(struct remap *r)
         return -1;
     types_each(r, count_type, &n);
     b->fix = remap_alloc(r, (n + 1) * sizeof *b->fix);
+    b->before = remap_alloc(r, (n + 1) * sizeof *b->before);
     b->by_address = remap_alloc(r, (n + 1) * sizeof *b->fix);
     b->saved = remap_alloc(r, (b->n_affected + 1) * sizeof *b->saved);
-    if (!b->fix || !b->by_address || !b->saved)
+    if (!b->fix || !b->before || !b->by_address || !b->saved)
         return -1;
     types_each(r, add_fix, NULL);
     memcpy(b->by_address, b->fix, b->n_fix * sizeof *b->fix);
@@ -475,17 +477,17 @@ static int anticipate_tuple(const struct remap *r, PyObject **field, bool mro)
  * compared them.  So all classes are first as if they had got theirs. */
 static int anticipate(struct remap *r)
 {
+    struct bases *b = r->bases;
     int result = 0;
 
-    for (size_t i = 0; i < r->bases->n_saved && result == 0; i++) {
-        PyTypeObject *type = r->bases->saved[i].type;
+    for (size_t i = 0; i < b->n_saved && result == 0; i++)
+        if (is_below_one_that_does(b, b->saved[i].type))
+            result = anticipate_tuple(r, &b->saved[i].type->tp_mro, true);
+    for (size_t i = 0; i < b->n_fix && result == 0; i++) {
+        PyTypeObject *type = b->fix[i];
         const struct key *base = types_replaced(r, (PyObject *)type->tp_base);
 
-        if (!is_below_one_that_does(r->bases, type))
-            continue;
-        result = anticipate_tuple(r, &type->tp_mro, true);
-        if (result < 0 || !gets_bases(r->bases, (PyObject *)type))
-            continue;
+        b->before[i] = type->tp_bases;
         result = anticipate_tuple(r, &type->tp_bases, false);
         if (base)
             exchange((PyObject **)&type->tp_base, base->new_);
@@ -493,23 +495,14 @@ static int anticipate(struct remap *r)
     return result;
 }
 
-static PyObject *bases_before(const struct bases *b, const PyTypeObject *type)
-{
-    size_t i = 0;
-
-    while (b->saved[i].type != type)
-        i++;
-    return b->saved[i].front.tp_bases;
-}
-
 /* The setter takes the class out of the tp_subclasses of the bases that it has. */
-static int set_bases(const struct remap *r, PyTypeObject *type)
+static int set_bases(PyTypeObject *type, PyObject *before)
 {
     PyObject *setter = builtin_descr(&PyType_Type, "__bases__"), *bases = type->tp_bases;
     int result;
 
     Py_IncRef(bases);
-    exchange(&type->tp_bases, bases_before(r->bases, type));
+    exchange(&type->tp_bases, before);
     result = setter ? descr_set(setter, (PyObject *)type, bases) : -1;
     Py_DecRef(bases);
     /* It passes over errors of its own (remove_subclass, update_all_slots). */
@@ -529,7 +522,7 @@ static int bases_commit(struct remap *r)
     if (result == 0)
         result = anticipate(r);
     for (size_t i = 0; i < b->n_fix && result == 0; i++)
-        result = set_bases(r, b->fix[i]);
+        result = set_bases(b->fix[i], b->before[i]);
     if (result < 0)
         bases_undo(r);
     return result;
