@@ -111,6 +111,7 @@ struct remap {
     PyObject *frames_on_old; /* list of {"thread" or "suspended","function","file","line"} */
     PyObject *by_kind;       /* dict str -> int */
     uint64_t scan_ns, commit_ns;
+    PyObject *scratch; /* for dict_new_version; borrowed from graves */
     PyObject **graves; /* remap_bury */
     size_t n_graves, cap_graves, n_graves_reserved, n_stores_reserved;
     struct types *types; /* the writers' own, from remap_alloc */
@@ -150,6 +151,9 @@ int remap_reserve(struct remap *, void *array, size_t n, size_t *cap, size_t siz
  * Room is reserved while resolving; remap_bury itself cannot fail. */
 int remap_reserve_graves(struct remap *, size_t n);
 void remap_bury(struct remap *, PyObject *owned);
+
+/* Makes r->scratch, once. */
+int remap_make_scratch(struct remap *);
 
 /* What writers look for, by an object's type. */
 enum kind {

@@ -40,7 +40,6 @@ struct hashed {
     size_t cap_copy;
     unsigned char *rewritten; /* by entry of the largest dict */
     size_t cap_rewritten;
-    PyObject *scratch;
     bool failed;
 };
 
@@ -254,12 +253,7 @@ static int hashed_prepare(struct remap *r)
     h->cap_rewritten = 4 * h->cap_rewritten + 1024;
     h->copy = remap_alloc(r, h->cap_copy * sizeof *h->copy);
     h->rewritten = remap_alloc(r, h->cap_rewritten);
-    h->scratch = PyDict_New();
-    if (!h->copy || !h->rewritten || !h->scratch ||
-        PyDict_SetItemString(h->scratch, "v", Py_True) < 0 || remap_reserve_graves(r, 1) < 0)
-        return -1;
-    remap_bury(r, h->scratch);
-    return 0;
+    return h->copy && h->rewritten ? remap_make_scratch(r) : -1;
 }
 
 /* --- commit */
@@ -373,7 +367,7 @@ static void finish_dict(struct remap *r, const struct table *table)
         renew(r, table, &node->key, &node->hash);
     if (table->n_keys + table->n_changes > 0)
         reindex(r, &t);
-    dict_new_version(t.dict, h->scratch);
+    dict_new_version(t.dict, r->scratch);
 }
 
 static void drop_member(PyObject *owned, void *arg)

@@ -33,7 +33,6 @@ struct migrations {
     size_t n, cap, n_done;
     struct addition *additions;
     size_t n_additions, cap_additions;
-    PyObject *scratch; /* for dict_new_version */
 };
 
 int migration_add(struct remap *r, PyObject *old, PyTypeObject *type)
@@ -293,12 +292,7 @@ static int migrations_prepare(struct remap *r)
     if (!s)
         return 0;
     r->migrated = s->n;
-    s->scratch = PyDict_New();
-    if (!s->scratch || PyDict_SetItemString(s->scratch, "v", Py_True) < 0 ||
-        remap_reserve_graves(r, 1) < 0)
-        return -1;
-    remap_bury(r, s->scratch);
-    return 0;
+    return remap_make_scratch(r);
 }
 
 static int migrations_commit(struct remap *r)
@@ -348,7 +342,7 @@ static void divide(const struct remap *r, const struct migration *m, struct dict
             drop_entry(t, e);
     }
     dict_table_reindex(t);
-    dict_new_version(t->dict, r->migrations->scratch);
+    dict_new_version(t->dict, r->scratch);
 }
 
 /* What was inside the old instance no other writer knows: its values are still the old ones.  The

@@ -204,6 +204,22 @@ void remap_bury(struct remap *r, PyObject *owned)
     r->graves[r->n_graves++] = owned;
 }
 
+int remap_make_scratch(struct remap *r)
+{
+    PyObject *dict;
+
+    if (r->scratch)
+        return 0;
+    dict = PyDict_New();
+    if (!dict || PyDict_SetItemString(dict, "v", Py_True) < 0 || remap_reserve_graves(r, 1) < 0) {
+        Py_DecRef(dict);
+        return -1;
+    }
+    remap_bury(r, dict);
+    r->scratch = dict;
+    return 0;
+}
+
 /* --- stores */
 
 int remap_reserve_stores(struct remap *r, size_t n)
