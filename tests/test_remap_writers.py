@@ -304,6 +304,24 @@ for o in made:
 """)
 
 case("""
+# an abstract class that stays between two that are replaced, and another below them
+import abc
+class Old(abc.ABC): __slots__ = "a",
+class Mid(Old): __slots__ = ()
+class OldLow(Mid): pass
+class Below(OldLow): pass
+below, low = Below(), OldLow()
+below.a = 1
+class New(abc.ABC): __slots__ = "a",
+class NewLow(Mid): pass
+remap({Old: New, OldLow: NewLow})
+assert Below.__mro__ == (Below, NewLow, Mid, New, abc.ABC, object), Below.__mro__
+assert NewLow.__mro__ == (NewLow, Mid, New, abc.ABC, object), NewLow.__mro__
+assert [c.__name__ for c in Mid.__subclasses__()] == ["NewLow"]
+assert below.a == 1 and type(low) is NewLow and isinstance(low, New)
+""")
+
+case("""
 # bases whose layout CPython takes for another one
 class Low: __slots__ = "p",
 class High(Low): __slots__ = "q",

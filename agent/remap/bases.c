@@ -418,28 +418,20 @@ static void forget_dead(struct remap *r)
             PyErr_Clear();
 }
 
-/* The new classes in the place of the old; or behind each, in an MRO, of which one asks at first
- * only what is in it, and in which order.  New reference. */
-static PyObject *with_new(const struct remap *r, PyObject *classes, bool behind)
+/* The new classes in the place of the old, but for `self`.  New reference. */
+static PyObject *with_new(const struct remap *r, PyObject *classes, const PyTypeObject *self)
 {
-    Py_ssize_t n = PyTuple_Size(classes), n_new = 0;
-    PyObject *tuple;
+    Py_ssize_t n = PyTuple_Size(classes);
+    PyObject *tuple = PyTuple_New(n);
 
-    for (Py_ssize_t i = 0; i < n && behind; i++)
-        n_new += types_replaced(r, PyTuple_GetItem(classes, i)) != NULL;
-    tuple = PyTuple_New(n + n_new);
-    for (Py_ssize_t i = 0, at = 0; tuple && i < n; i++) {
+    for (Py_ssize_t i = 0; tuple && i < n; i++) {
         PyObject *class = PyTuple_GetItem(classes, i);
-        const struct key *k = types_replaced(r, class);
+        const struct key *k = (PyTypeObject *)class == self ? NULL : types_replaced(r, class);
 
-        if (!k || behind) {
-            Py_IncRef(class);
-            PyTuple_SetItem(tuple, at++, class);
-        }
-        if (k) {
-            Py_IncRef(k->new_);
-            PyTuple_SetItem(tuple, at++, k->new_);
-        }
+        if (k)
+            class = k->new_;
+        Py_IncRef(class);
+        PyTuple_SetItem(tuple, i, class);
     }
     return tuple;
 }
@@ -458,9 +450,9 @@ static bool is_below_one_that_does(const struct bases *b, const PyTypeObject *ty
     return false;
 }
 
-static int anticipate_tuple(const struct remap *r, PyObject **field, bool mro)
+static int anticipate_tuple(const struct remap *r, PyObject **field, const PyTypeObject *self)
 {
-    PyObject *tuple = with_new(r, *field, mro);
+    PyObject *tuple = with_new(r, *field, self);
 
     if (!tuple)
         return -1;
@@ -469,30 +461,53 @@ static int anticipate_tuple(const struct remap *r, PyObject **field, bool mro)
     return 0;
 }
 
-/* The setter makes the MRO of each subclass anew, too, whose turn comes later, and compares its
- * layout, tp_base, bases and MRO as they are then with those that have been set (mro_check of
- * Objects/typeobject.c, where there is a metaclass).  It compares the layouts of tp_base and of
- * what becomes tp_base, and takes some that are equal for different ones (same_slots_added: slots
- * in two levels of which both are new, to 3.11 slots beside a `__weakref__`); type_layout_equal has
- * compared them.  So all classes are first as if they had got theirs. */
+static int anticipate_type(const struct remap *r, PyTypeObject *type)
+{
+    const struct key *base = types_replaced(r, (PyObject *)type->tp_base);
+
+    if (!is_below_one_that_does(r->bases, type))
+        return 0;
+    if (anticipate_tuple(r, &type->tp_mro, type) < 0)
+        return -1;
+    if (!gets_bases(r->bases, (PyObject *)type) && !types_replaced(r, (PyObject *)type))
+        return 0;
+    if (anticipate_tuple(r, &type->tp_bases, NULL) < 0)
+        return -1;
+    if (base)
+        exchange((PyObject **)&type->tp_base, base->new_);
+    return 0;
+}
+
+/* The setter makes the MRO of each subclass anew, too, whose turn comes later or that is replaced
+ * itself, and compares its layout, tp_base, bases and MRO as they are then with those that have
+ * been set (mro_check of Objects/typeobject.c, where there is a metaclass).  It compares the
+ * layouts of tp_base and of what becomes tp_base, and takes some that are equal for different ones
+ * (same_slots_added: slots in two levels of which both are new, to 3.11 slots beside a
+ * `__weakref__`); type_layout_equal has compared them.  So all classes are first as if they had
+ * got theirs. */
 static int anticipate(struct remap *r)
 {
     struct bases *b = r->bases;
     int result = 0;
 
+    for (size_t i = 0; i < b->n_fix; i++)
+        b->before[i] = b->fix[i]->tp_bases;
     for (size_t i = 0; i < b->n_saved && result == 0; i++)
-        if (is_below_one_that_does(b, b->saved[i].type))
-            result = anticipate_tuple(r, &b->saved[i].type->tp_mro, true);
-    for (size_t i = 0; i < b->n_fix && result == 0; i++) {
-        PyTypeObject *type = b->fix[i];
-        const struct key *base = types_replaced(r, (PyObject *)type->tp_base);
-
-        b->before[i] = type->tp_bases;
-        result = anticipate_tuple(r, &type->tp_bases, false);
-        if (base)
-            exchange((PyObject **)&type->tp_base, base->new_);
-    }
+        result = anticipate_type(r, b->saved[i].type);
     return result;
+}
+
+/* Those that are replaced stay as they were. */
+static void restore_replaced(struct remap *r)
+{
+    for (size_t i = 0; i < r->bases->n_saved; i++) {
+        const struct saved *s = &r->bases->saved[i];
+
+        if (!types_replaced(r, (PyObject *)s->type))
+            continue;
+        restore_type(s);
+        PyType_Modified(s->type);
+    }
 }
 
 /* The setter takes the class out of the tp_subclasses of the bases that it has. */
@@ -525,6 +540,8 @@ static int bases_commit(struct remap *r)
         result = set_bases(b->fix[i], b->before[i]);
     if (result < 0)
         bases_undo(r);
+    else
+        restore_replaced(r);
     return result;
 }
 
