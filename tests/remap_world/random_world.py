@@ -276,10 +276,12 @@ class World:
     # --- what is replaced
 
     def mapping(self):
-        try:
-            return self.replacements(self.random.random() < 0.5)
-        except TypeError:  # new layouts, of which one class cannot inherit two
-            return self.replacements(False)
+        migrates = self.random.random() < 0.5
+        while True:
+            try:
+                return self.replacements(migrates)
+            except TypeError:  # new layouts, or old and new, of which one class cannot inherit two
+                migrates = False
 
     def replacements(self, migrates):
         mapping = {}
@@ -364,13 +366,19 @@ class Teller:
         told += self.of_container(o, depth)
         return told + [(name, self.label(getattr(o, name, None), depth)) for name in ATTRIBUTES]
 
+    def mro(self, o):
+        "As it will be: that of a new class may have both old and new ancestors."
+        if not self.put:
+            return o.__mro__
+        bases = [self.put.get(id(b), b) for b in o.__bases__]
+        return [o] + functools._c3_merge([*map(list, map(self.mro, bases)), bases])
+
     def of_class(self, o, depth):
         if self.put:  # those that are replaced do not live on as its subclasses
             subclasses = [c for c in self.classes if any(self.put.get(id(b), b) is o for b in c.__bases__)]
         else:
             subclasses = [c for c in type.__subclasses__(o) if any(c is known for known in self.classes)]
-        mro = dict.fromkeys(self.all(o.__mro__, depth))  # a new class may have both old and new ancestors
-        return [o.__name__, self.all(o.__bases__, depth), list(mro),
+        return [o.__name__, self.all(o.__bases__, depth), self.all(self.mro(o), depth),
                 self.unordered(subclasses, depth),
                 [(name, self.label(value, depth)) for name, value in vars(o).items()
                  if name.startswith(("held", "later"))],
