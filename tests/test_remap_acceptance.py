@@ -1,7 +1,7 @@
 """gc.remap in a process with large packages in it, numpy arrays and memory of ctypes.
 
-Debian's python3-numpy, -lxml, -flask, -sqlalchemy and -yaml are used where they are there;
-nothing is installed for them."""
+Debian's python3-numpy, -lxml, -flask, -sqlalchemy and -yaml are used where they are there:
+.ci/run installs them, make check does not."""
 
 import os
 import subprocess
