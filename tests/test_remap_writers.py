@@ -322,6 +322,42 @@ assert below.a == 1 and type(low) is NewLow and isinstance(low, New)
 """)
 
 case("""
+# a class that is being made, and one whose making failed
+class Old: __slots__ = ()
+class OldToo(Old): __slots__ = ()
+class New: __slots__ = ()
+try:
+    type("Failed", (Old, OldToo), {"__slots__": ("a",)})
+except TypeError:
+    pass
+class Meta(type):
+    def mro(cls):
+        if cls.__name__ == "Late":
+            report = remap({Old: New}, unresolved=2)
+            assert [(held["object"], held["where"]) for held in report["held"]] == [
+                ("__main__.Old", "subclass __main__.Late, which cannot be rewritten, as it is being made")], report
+        return super().mro()
+bases = (Old,)
+Late = Meta("Late", bases, {})
+assert Old is New and Late.__mro__[1].__name__ == "Old" and Late.__mro__[1] is Late.__base__ is not New
+assert OldToo.__mro__ == (OldToo, New, object)
+""")
+
+case("""
+# new classes that others inherit from already
+class Old: pass
+class New: pass
+class Stays(Old): pass
+class OldLow(New): pass
+class Low(New): pass
+class OldBoth(Stays, New): pass
+class Both(Stays, New): pass
+report = remap({Old: New, OldLow: Low, OldBoth: Both})
+assert report["unaccounted"] == 0, report
+assert Stays.__mro__ == (Stays, New, object) and Both.__mro__ == (Both, Stays, New, object)
+""")
+
+case("""
 # bases whose layout CPython takes for another one
 class Low: __slots__ = "p",
 class High(Low): __slots__ = "q",

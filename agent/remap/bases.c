@@ -93,6 +93,8 @@ static bool can_have_bases(const struct remap *r, PyTypeObject *type)
 
 bool bases_can_change(const struct remap *r, PyTypeObject *type)
 {
+    if (!type->tp_mro)
+        return false;
     for (Py_ssize_t i = 0, n = PyTuple_Size(type->tp_mro); i < n; i++) {
         PyTypeObject *ancestor = (PyTypeObject *)PyTuple_GetItem(type->tp_mro, i);
 
@@ -556,20 +558,16 @@ void bases_visit_mros(const struct remap *r, bool before, visitproc visit, void 
     for (size_t i = 0; r->bases && i < r->bases->n_saved; i++) {
         const struct saved *s = &r->bases->saved[i];
         PyObject *mro = before ? s->front.tp_mro : s->type->tp_mro;
-        bool is_old = types_replaced(r, (PyObject *)s->type);
 
         if (before && s->front.tp_bases == s->type->tp_bases)
             visit_items(s->front.tp_bases, visit, arg);
-
-        /* What an old class refers to is not rewritten, but its MRO may be another one now. */
-        if (is_old && before)
+        if (s->front.tp_mro == s->type->tp_mro) {
+            if (before)
+                visit_items(mro, visit, arg);
             continue;
-        for (Py_ssize_t k = 0; mro && k < PyTuple_Size(mro); k++) {
-            PyObject *class = PyTuple_GetItem(mro, k);
-            const struct key *replaced = types_replaced(r, class);
-
-            visit(replaced && !is_old ? replaced->new_ : class, arg);
         }
+        for (Py_ssize_t k = 0; mro && k < PyTuple_Size(mro); k++)
+            visit(keys_mapped(r, PyTuple_GetItem(mro, k)), arg);
     }
 }
 

@@ -8,8 +8,8 @@
 bool bases_can_change(const struct remap *, PyTypeObject *);
 
 /* Calls `visit` for each class in the MROs that the commit made anew: as they are, or as they were
- * `before`; new classes in either case. Before, for those in bases too that stayed as they were, as
- * they are buried nevertheless. */
+ * `before`; new classes in either case. Before, for those in bases and MROs too that stayed as they
+ * were, as they are buried nevertheless. */
 void bases_visit_mros(const struct remap *, bool before, visitproc visit, void *arg);
 
 #endif

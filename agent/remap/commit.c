@@ -202,7 +202,10 @@ static PyObject *subclass_text(PyTypeObject *subclass, PyTypeObject *base)
     PyObject *name = ledger_name_of((PyObject *)subclass), *text = NULL;
     PyObject *module = module_of(subclass), *other = module_of(base);
 
-    if (name && module && other && PyUnicode_Compare(module, other) != 0)
+    if (name && !subclass->tp_mro)
+        text = PyUnicode_FromFormat("subclass %U, which cannot be rewritten, as it is being made",
+                                    name);
+    else if (name && module && other && PyUnicode_Compare(module, other) != 0)
         text = PyUnicode_FromFormat("subclass %U, which cannot be rewritten, as the layout changed "
                                     "(to take it along: --force, and %U among the modules)",
                                     name, module);

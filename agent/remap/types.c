@@ -90,7 +90,9 @@ static int add_type(struct remap *r, PyTypeObject *type)
 {
     struct types *t = r->types;
 
-    if (!type->tp_mro || known_type(t, type))
+    if (!type->tp_mro) /* its metaclass's mro() runs; or it failed, and it is garbage */
+        return add_part(r, type, type->tp_bases, PART_BASES);
+    if (known_type(t, type))
         return 0;
     if (remap_reserve(r, &t->all, t->n, &t->cap, sizeof *t->all) < 0)
         return -1;
