@@ -358,6 +358,16 @@ assert Stays.__mro__ == (Stays, New, object) and Both.__mro__ == (Both, Stays, N
 """)
 
 case("""
+# a class becomes its own subclass
+class Old: pass
+class New(Old): pass
+class Stays(Old): pass
+report = remap({Old: New}, unresolved=4)
+assert report["unaccounted"] == 0 and Stays.__mro__[:2] == (Stays, New), report
+assert len(gc.get_referrers(New.__base__)) == report["left"] + 4, report
+""")
+
+case("""
 # bases whose layout CPython takes for another one
 class Low: __slots__ = "p",
 class High(Low): __slots__ = "q",

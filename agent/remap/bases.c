@@ -279,7 +279,6 @@ static int bases_prepare(struct remap *r)
 static int save_type(struct remap *r, PyTypeObject *type)
 {
     struct saved *s = &r->bases->saved[r->bases->n_saved];
-    PyObject *const held[] = {type->tp_bases, type->tp_mro}; /* and so tp_base */
     const char *first = type->tp_as_async, *last = type->tp_as_buffer;
 
     *s = (struct saved){.type = type, .front = *type};
@@ -290,11 +289,9 @@ static int save_type(struct remap *r, PyTypeObject *type)
             return -1;
         memcpy(s->suites, first, s->suites_size);
     }
-    /* Edges still point to the tuples, too. */
-    for (size_t i = 0; i < sizeof held / sizeof held[0]; i++) {
-        Py_IncRef(held[i]);
-        remap_bury(r, held[i]);
-    }
+    /* The setter lets go of them; edges still point to the tuples, too. */
+    Py_IncRef(type->tp_bases);
+    Py_IncRef(type->tp_mro);
     r->bases->n_saved++;
     return 0;
 }
@@ -371,8 +368,11 @@ static void bases_undo(struct remap *r)
         restore_subclasses(&b->subclasses[--b->n_copied]);
     for (size_t i = 0; i < b->n_saved; i++)
         restore_type(&b->saved[i]);
-    for (size_t i = 0; i < b->n_saved; i++)
+    for (size_t i = 0; i < b->n_saved; i++) {
         PyType_Modified(b->saved[i].type);
+        Py_DecRef(b->saved[i].front.tp_bases);
+        Py_DecRef(b->saved[i].front.tp_mro);
+    }
     b->n_saved = 0;
 }
 
@@ -547,27 +547,38 @@ static int bases_commit(struct remap *r)
     return result;
 }
 
-static void visit_items(PyObject *tuple, visitproc visit, void *arg)
+/* Tuples that are a class's no more are ours now. */
+static void let_go(struct remap *r, PyObject *before, PyObject *now)
 {
-    for (Py_ssize_t i = 0; tuple && i < PyTuple_Size(tuple); i++)
-        visit(PyTuple_GetItem(tuple, i), arg);
+    if (now != before)
+        remap_bury(r, before);
+    else
+        Py_DecRef(before);
 }
 
-void bases_visit_mros(const struct remap *r, bool before, visitproc visit, void *arg)
+static void visit_tuple(const struct remap *r, PyObject *old, PyObject *now, bool before,
+                        visitproc visit, void *arg)
+{
+    PyObject *tuple = before ? old : now;
+
+    for (Py_ssize_t i = 0; old != now && i < PyTuple_Size(tuple); i++) {
+        PyObject *class = PyTuple_GetItem(tuple, i);
+        const struct key *k = types_replaced(r, class);
+
+        if (!before)
+            visit(class, arg);
+        else if (k)
+            visit(k->new_, arg);
+    }
+}
+
+void bases_visit_tuples(const struct remap *r, bool before, visitproc visit, void *arg)
 {
     for (size_t i = 0; r->bases && i < r->bases->n_saved; i++) {
         const struct saved *s = &r->bases->saved[i];
-        PyObject *mro = before ? s->front.tp_mro : s->type->tp_mro;
 
-        if (before && s->front.tp_bases == s->type->tp_bases)
-            visit_items(s->front.tp_bases, visit, arg);
-        if (s->front.tp_mro == s->type->tp_mro) {
-            if (before)
-                visit_items(mro, visit, arg);
-            continue;
-        }
-        for (Py_ssize_t k = 0; mro && k < PyTuple_Size(mro); k++)
-            visit(keys_mapped(r, PyTuple_GetItem(mro, k)), arg);
+        visit_tuple(r, s->front.tp_bases, s->type->tp_bases, before, visit, arg);
+        visit_tuple(r, s->front.tp_mro, s->type->tp_mro, before, visit, arg);
     }
 }
 
@@ -627,9 +638,17 @@ static bool replaces_class(const struct remap *r)
 
 static void bases_finish(struct remap *r)
 {
-    if (r->bases)
+    struct bases *b = r->bases;
+
+    if (b)
         forget_dead(r);
-    if (r->bases && r->bases->n_touched)
+    for (size_t i = 0; b && i < b->n_saved; i++) {
+        const struct saved *s = &b->saved[i];
+
+        let_go(r, s->front.tp_bases, s->type->tp_bases);
+        let_go(r, s->front.tp_mro, s->type->tp_mro);
+    }
+    if (b && b->n_touched)
         types_each(r, finish_type, NULL);
     if (r->types && replaces_class(r) && abc_reset_function())
         types_each(r, reset_abc, abc_reset_function());

@@ -7,9 +7,8 @@
 /* Will the class and all its ancestors that need it get their new bases? */
 bool bases_can_change(const struct remap *, PyTypeObject *);
 
-/* Calls `visit` for each class in the MROs that the commit made anew: as they are, or as they were
- * `before`; new classes in either case. Before, for those in bases and MROs too that stayed as they
- * were, as they are buried nevertheless. */
-void bases_visit_mros(const struct remap *, bool before, visitproc visit, void *arg);
+/* Of each class that the commit gave other bases or another MRO: calls `visit` for all classes in
+ * what it has now; or, `before`, for the new ones of those that were replaced in what it had. */
+void bases_visit_tuples(const struct remap *, bool before, visitproc visit, void *arg);
 
 #endif

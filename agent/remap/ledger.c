@@ -104,8 +104,7 @@ static int count_lost(PyObject *o, void *arg)
     return 0;
 }
 
-/* The bases and MRO that a class had: rewritten like all tuples, beside the new ones, and gone when
- * the remap is over. */
+/* What the first phase buried: it goes when the remap is over. */
 static void count_graves(const struct remap *r, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -130,9 +129,9 @@ size_t ledger_compare(const struct remap *r, size_t n_graves)
         growth_of(g, k->new_)->moved += (Py_ssize_t)(k->rewritten + k->roots - k->uncounted);
     }
     count_graves(r, n_graves);
-    /* A class of others whose base has other bases now has another MRO. */
-    bases_visit_mros(r, true, count_lost, r->growths);
-    bases_visit_mros(r, false, count_buried, r->growths);
+    /* Their edges count as moved; but a new tuple is another one, and may have other classes. */
+    bases_visit_tuples(r, true, count_lost, r->growths);
+    bases_visit_tuples(r, false, count_buried, r->growths);
     for (size_t i = 0; i < g->n; i++) {
         const struct growth *it = &g->items[i];
         Py_ssize_t off = refcount_of(it->object) - it->before - it->moved - it->buried;
